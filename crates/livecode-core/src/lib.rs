@@ -1,0 +1,39 @@
+//! The core of livecode: what sessions and executions are, how they change, and the three seams that a host chooses
+//! behind: [`Store`], [`Queue`] and [`Sandbox`]. It names no backend but the ones in memory.
+//!
+//! A host that only wants to run a program uses a [`Runner`] over a sandbox. One that wants sessions, history, live
+//! followers and many workers uses an [`Engine`] where requests come in and a [`Worker`] where programs run.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod error;
+mod event;
+mod execution;
+mod id;
+mod language;
+mod outcome;
+mod queue;
+mod runner;
+mod sandbox;
+mod session;
+mod spec;
+mod state;
+mod store;
+
+pub use self::{
+    clock::{Clock, SystemClock, Timestamp},
+    error::{Error, ErrorKind, Result},
+    event::{Event, EventKind, Output, Seq, Stdio},
+    execution::{Change, Execution},
+    id::{ExecutionId, Owner, SessionId},
+    language::{Language, Languages},
+    outcome::{ErrorType, Outcome, Termination, Usage},
+    queue::{Job, Lease, Queue, QueueStats},
+    runner::{Run, Runner},
+    sandbox::{Capabilities, Io, Program, Sandbox, Step},
+    session::{Revision, Session, SessionRevision, SessionStatus, Source},
+    spec::{Ceiling, ExecutionSpec, LimitRequest, Limits, SourceFile},
+    state::{State, Transition},
+    store::{Captured, Follow, Inserted, ListQuery, PageStart, Store},
+};

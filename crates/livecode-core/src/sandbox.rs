@@ -1,0 +1,82 @@
+//! How a program is contained.
+
+use std::{collections::BTreeMap, fmt};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Limits, Outcome, Output, Result, SourceFile};
+
+/// What a sandbox is given to run: an [`ExecutionSpec`](crate::ExecutionSpec) with its language's commands put in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// The canonical name of the language.
+    pub language: String,
+    /// All files, the entry file first; paths checked by [`SourceFile::check_all`]. They stand in the work directory, which
+    /// is where each step begins, and can be written and run there.
+    pub files: Vec<SourceFile>,
+    /// Run first, where there is one; the program follows in the same work directory where this ends with status 0.
+    pub compile: Option<Step>,
+    /// The program.
+    pub run: Step,
+    /// Added to the sandbox's own environment (`PATH`, `HOME`, `LANG`, `TMPDIR`), of which it may replace anything.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A command and what it may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The program and its arguments. One without a slash is looked up where the sandbox keeps programs: for a process
+    /// sandbox on the host's `PATH`, once. One that begins with `./` is in the work directory.
+    pub command: Vec<String>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// The streams of a run.
+#[derive(Debug)]
+pub struct Io {
+    /// What the program reads; then its standard input ends. A program need not read it.
+    pub stdin: Bytes,
+    /// Gets what the program writes, in the order of reading. While it's full the program's writes wait. Where the
+    /// receiver is gone, output is thrown away and the program goes on.
+    pub output: mpsc::Sender<Output>,
+}
+
+/// What a sandbox enforces on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The kind of sandbox, for people.
+    pub name: String,
+    /// What is enforced, for people, one item each.
+    pub enforced: Vec<String>,
+    /// What isn't, each with the reason and the remedy. Not empty only where the host has lowered the bar.
+    pub missing: Vec<String>,
+}
+
+/// How programs are contained and limited.
+///
+/// The suite in `conformance::sandbox` (feature `conformance`) holds every clause; run it on a sandbox of your own.
+#[async_trait]
+pub trait Sandbox: fmt::Debug + Send + Sync + 'static {
+    /// What is enforced here.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Runs the program and says what became of it; whatever it does, that's an [`Outcome`].
+    ///
+    /// When this returns, nothing that it started is alive and nothing it wrote is left; the same soon after the future
+    /// was dropped. `cancel` ends the program with [`Termination::Cancelled`](crate::Termination::Cancelled), unless it
+    /// had come to an end by itself. The end of the main process is the end of the run, whoever still holds its streams;
+    /// all that was written before it is sent to `io.output`. Wall and CPU time, memory, processes and files are limited
+    /// here, because only the sandbox knows when the program begins; the limit on output is the
+    /// [`Runner`](crate::Runner)'s.
+    ///
+    /// # Errors
+    ///
+    /// Only our own failures: [`Unsupported`](crate::ErrorKind::Unsupported) where something asked for can't be enforced
+    /// or the command isn't installed here, with the remedy; [`Unavailable`](crate::ErrorKind::Unavailable) where a later
+    /// attempt may succeed; [`Internal`](crate::ErrorKind::Internal).
+    async fn run(&self, program: &Program, io: Io, cancel: &CancellationToken) -> Result<Outcome>;
+}

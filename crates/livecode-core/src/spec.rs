@@ -1,0 +1,403 @@
+//! What was asked: the program, what it's given, and its limits.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::{Error, Languages, Result};
+
+/// A program and all it's given. Immutable once accepted: an [`Execution`](crate::Execution) keeps it as it was.
+///
+/// ```
+/// use livecode_core::ExecutionSpec;
+///
+/// let spec = ExecutionSpec::new("python", "print(input())").stdin("hello\n");
+/// assert_eq!(spec.language, "python");
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecutionSpec {
+    /// The name of a [`Language`](crate::Language) or one of its aliases.
+    pub language: String,
+    /// The entry file; the language names it.
+    pub source_code: String,
+    /// The files beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<SourceFile>,
+    /// What the program reads from its standard input, which then ends.
+    #[serde(default, skip_serializing_if = "Bytes::is_empty", with = "base64_bytes")]
+    pub stdin: Bytes,
+    /// Its arguments, after its own name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Added to the environment of our making. Nothing of the host's environment is ever in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The limits of the run step; what is absent is the host's default.
+    #[serde(default)]
+    pub limits: LimitRequest,
+    /// The limits of the compile step, where the language has one.
+    #[serde(default)]
+    pub compile_limits: LimitRequest,
+}
+
+impl ExecutionSpec {
+    /// The most files beside the entry file.
+    pub const MAX_FILES: usize = 100;
+    /// The most bytes of all files together, the entry file and standard input included.
+    pub const MAX_TOTAL_BYTES: usize = 16 * 1024 * 1024;
+    /// The most bytes of all arguments and environment variables together.
+    pub const MAX_ARGUMENT_BYTES: usize = 64 * 1024;
+
+    /// A program of one file, with no input, no arguments and the host's default limits.
+    pub fn new(language: impl Into<String>, source_code: impl Into<String>) -> Self {
+        Self {
+            language: language.into(),
+            source_code: source_code.into(),
+            files: Vec::new(),
+            stdin: Bytes::new(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            limits: LimitRequest::default(),
+            compile_limits: LimitRequest::default(),
+        }
+    }
+
+    /// The same with this standard input.
+    #[must_use]
+    pub fn stdin(mut self, stdin: impl Into<Bytes>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+
+    /// The same with these limits for the run step.
+    #[must_use]
+    pub fn limits(mut self, limits: LimitRequest) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Checks everything that can be checked without running it, and completes it: the language by its canonical name,
+    /// every limit filled in.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown language, an empty or oversized member, a
+    /// path that is not plainly relative, a NUL where the kernel ends a string, and a limit of zero or above the ceiling.
+    pub fn complete(mut self, languages: &Languages, ceiling: &Ceiling) -> Result<Self> {
+        let language = languages.get(&self.language)?;
+        if self.source_code.trim().is_empty() {
+            return Err(Error::invalid("source_code is empty: send the program to run"));
+        }
+        ceiling.check_source(&self.source_code)?;
+        SourceFile::check_all(&self.files, &language.file_name)?;
+        let total = self.source_code.len()
+            + self.stdin.len()
+            + self.files.iter().map(|file| file.content.len()).sum::<usize>();
+        if total > Self::MAX_TOTAL_BYTES {
+            return Err(Error::invalid(format!(
+                "source, files and stdin have {total} bytes together, at most {} are accepted",
+                Self::MAX_TOTAL_BYTES
+            )));
+        }
+        self.check_arguments()?;
+        self.language = language.name.clone();
+        self.limits = self.limits.resolve(&ceiling.run, "limits")?.into();
+        self.compile_limits = self
+            .compile_limits
+            .resolve(&ceiling.compile, "compile_limits")?
+            .into();
+        Ok(self)
+    }
+
+    fn check_arguments(&self) -> Result<()> {
+        for (name, value) in &self.env {
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                return Err(Error::invalid(format!(
+                    "env has a variable {name:?} that can't be set: a name is not empty and has no '=', neither has a NUL"
+                )));
+            }
+        }
+        if self.args.iter().any(|argument| argument.contains('\0')) {
+            return Err(Error::invalid(
+                "args has an argument with a NUL: the kernel would cut it there",
+            ));
+        }
+        let bytes = self.args.iter().map(String::len).sum::<usize>()
+            + self
+                .env
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>();
+        if bytes > Self::MAX_ARGUMENT_BYTES {
+            return Err(Error::invalid(format!(
+                "args and env have {bytes} bytes together, at most {} are accepted",
+                Self::MAX_ARGUMENT_BYTES
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A file beside the entry file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Where it is, relative to the entry file.
+    pub path: String,
+    /// What is in it; any bytes.
+    #[serde(with = "base64_bytes")]
+    pub content: Bytes,
+}
+
+impl SourceFile {
+    /// The longest path in bytes.
+    pub const MAX_PATH: usize = 255;
+
+    /// A file at `path`.
+    pub fn new(path: impl Into<String>, content: impl Into<Bytes>) -> Self {
+        Self {
+            path: path.into(),
+            content: content.into(),
+        }
+    }
+
+    /// Checks that `files` can stand beside an entry file of that name: relative and plain paths, no one twice.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), naming the path and the rule it breaks.
+    pub fn check_all(files: &[Self], entry: &str) -> Result<()> {
+        if files.len() > ExecutionSpec::MAX_FILES {
+            return Err(Error::invalid(format!(
+                "files has {} entries, at most {} are accepted",
+                files.len(),
+                ExecutionSpec::MAX_FILES
+            )));
+        }
+        let mut taken = HashSet::from([entry]);
+        let mut directories = HashSet::new();
+        for file in files {
+            let path = file.path.as_str();
+            let refuse = |reason: &str| Err(Error::invalid(format!("the file path {path:?} {reason}")));
+            if path.is_empty() || path.len() > Self::MAX_PATH {
+                return refuse("is empty or longer than 255 bytes");
+            }
+            if path.contains(['\0', '\\']) || path.chars().any(char::is_control) {
+                return refuse("has a control character or a backslash");
+            }
+            if path
+                .split('/')
+                .any(|part| part.is_empty() || part == "." || part == "..")
+            {
+                return refuse("is not relative and plain: no leading or double '/', no '.' and no '..'");
+            }
+            if path.split('/').count() > 16 {
+                return refuse("is nested deeper than 16 directories");
+            }
+            if !taken.insert(path) {
+                return refuse("is there twice");
+            }
+            directories.extend(path.match_indices('/').map(|(at, _)| &path[..at]));
+        }
+        match directories.iter().find(|directory| taken.contains(*directory)) {
+            Some(path) => Err(Error::invalid(format!(
+                "the path {path:?} is a file and a directory at once"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a step may use, complete. What a sandbox enforces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From the first instruction to the end.
+    pub wall_time: Duration,
+    /// User and system time of all processes together.
+    pub cpu_time: Duration,
+    /// Memory of all processes and of the files in memory together.
+    pub memory_bytes: u64,
+    /// Processes and threads at a time.
+    pub processes: u32,
+    /// Bytes kept of each of the two output streams.
+    pub output_bytes: u64,
+    /// Bytes that all files written may hold at a time.
+    pub file_bytes: u64,
+    /// Thousandths of a processor that it may use at a time.
+    pub cpu_millis: u32,
+}
+
+impl Limits {
+    /// Of a run step where the host says nothing: 10 s wall and CPU time, 128 MiB, 64 processes, 1 MiB of each output
+    /// stream, 64 MiB of files, one processor.
+    pub const RUN: Self = Self {
+        wall_time: Duration::from_secs(10),
+        cpu_time: Duration::from_secs(10),
+        memory_bytes: 128 * 1024 * 1024,
+        processes: 64,
+        output_bytes: 1024 * 1024,
+        file_bytes: 64 * 1024 * 1024,
+        cpu_millis: 1000,
+    };
+
+    /// Of a compile step where the host says nothing: 30 s wall and CPU time, 1 GiB, 128 processes, 64 KiB of output,
+    /// 256 MiB of files, one processor.
+    pub const COMPILE: Self = Self {
+        wall_time: Duration::from_secs(30),
+        cpu_time: Duration::from_secs(30),
+        memory_bytes: 1024 * 1024 * 1024,
+        processes: 128,
+        output_bytes: 64 * 1024,
+        file_bytes: 256 * 1024 * 1024,
+        cpu_millis: 1000,
+    };
+}
+
+/// The limits that somebody asks for: what is absent is the host's default.
+///
+/// The names are those of the HTTP API.
+///
+/// ```
+/// use livecode_core::{LimitRequest, Limits};
+/// use std::time::Duration;
+///
+/// let request = LimitRequest { wall_time_ms: Some(2_000), ..LimitRequest::default() };
+/// let limits = request.resolve(&Limits::RUN, "limits").unwrap();
+/// assert_eq!(limits.wall_time, Duration::from_secs(2));
+/// assert_eq!(limits.processes, Limits::RUN.processes);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitRequest {
+    /// [`Limits::wall_time`] in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_time_ms: Option<u64>,
+    /// [`Limits::cpu_time`] in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_time_ms: Option<u64>,
+    /// [`Limits::memory_bytes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// [`Limits::processes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// [`Limits::output_bytes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
+    /// [`Limits::file_bytes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
+    /// [`Limits::cpu_millis`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_millis: Option<u32>,
+}
+
+impl LimitRequest {
+    /// Complete limits: what was asked for, else `ceiling`, which is the default as well. `member` is named in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for zero and for anything above `ceiling`.
+    pub fn resolve(&self, ceiling: &Limits, member: &str) -> Result<Limits> {
+        fn within<N: Copy + Ord + Default + std::fmt::Display>(
+            asked: Option<N>,
+            ceiling: N,
+            member: &str,
+            name: &str,
+        ) -> Result<N> {
+            match asked {
+                None => Ok(ceiling),
+                Some(value) if value == N::default() => Err(Error::invalid(format!(
+                    "{member}.{name} is 0: it is at least 1, or absent for the default"
+                ))),
+                Some(value) if value > ceiling => Err(Error::invalid(format!(
+                    "{member}.{name} is {value}, at most {ceiling} is accepted"
+                ))),
+                Some(value) => Ok(value),
+            }
+        }
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let time =
+            |asked, ceiling, name| within(asked, millis(ceiling), member, name).map(Duration::from_millis);
+        Ok(Limits {
+            wall_time: time(self.wall_time_ms, ceiling.wall_time, "wall_time_ms")?,
+            cpu_time: time(self.cpu_time_ms, ceiling.cpu_time, "cpu_time_ms")?,
+            memory_bytes: within(self.memory_bytes, ceiling.memory_bytes, member, "memory_bytes")?,
+            processes: within(self.processes, ceiling.processes, member, "processes")?,
+            output_bytes: within(self.output_bytes, ceiling.output_bytes, member, "output_bytes")?,
+            file_bytes: within(self.file_bytes, ceiling.file_bytes, member, "file_bytes")?,
+            cpu_millis: within(self.cpu_millis, ceiling.cpu_millis, member, "cpu_millis")?,
+        })
+    }
+}
+
+impl From<Limits> for LimitRequest {
+    fn from(limits: Limits) -> Self {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            wall_time_ms: Some(millis(limits.wall_time)),
+            cpu_time_ms: Some(millis(limits.cpu_time)),
+            memory_bytes: Some(limits.memory_bytes),
+            processes: Some(limits.processes),
+            output_bytes: Some(limits.output_bytes),
+            file_bytes: Some(limits.file_bytes),
+            cpu_millis: Some(limits.cpu_millis),
+        }
+    }
+}
+
+/// The most that a host accepts, and what a request that says nothing gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// Of a run step.
+    pub run: Limits,
+    /// Of a compile step.
+    pub compile: Limits,
+    /// Characters in one source, the entry file's.
+    pub source_chars: usize,
+}
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        Self {
+            run: Limits::RUN,
+            compile: Limits::COMPILE,
+            source_chars: 65_536,
+        }
+    }
+}
+
+impl Ceiling {
+    /// Refuses a source that is longer than [`Ceiling::source_chars`].
+    pub fn check_source(&self, source_code: &str) -> Result<()> {
+        let chars = source_code.chars().count();
+        if chars > self.source_chars {
+            return Err(Error::invalid(format!(
+                "source_code has {chars} characters, at most {} are accepted",
+                self.source_chars
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes as base64 in text formats.
+mod base64_bytes {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
+    use super::{Bytes, Deserialize, Deserializer, Serialize, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        BASE64_STANDARD.encode(bytes).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_STANDARD
+            .decode(text)
+            .map(Bytes::from)
+            .map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,130 @@
+//! Where records live. The truth: what isn't here didn't happen.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::{
+    Event, Execution, ExecutionId, Output, Owner, Result, Revision, Seq, Session, SessionId, SessionRevision,
+    Timestamp,
+};
+
+/// What became of [`Store::insert`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inserted {
+    /// It's in the store now.
+    New,
+    /// Its idempotency key was used before, for this execution. Nothing was inserted.
+    Existing(Box<Execution>),
+}
+
+/// Which events a follower wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Follow {
+    /// All of them.
+    Everything,
+    /// All but output. What is left out leaves gaps in the sequence numbers.
+    Status,
+}
+
+/// Which executions, in which order: by id, which is by creation.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    /// Only this owner's.
+    pub owner: Option<Owner>,
+    /// Only this session's.
+    pub session: Option<SessionId>,
+    /// Only those that are queued or running, and were accepted before this moment.
+    pub open_since_before: Option<Timestamp>,
+    /// Which way, and from where.
+    pub page: PageStart,
+    /// At most so many; 0 is none.
+    pub limit: usize,
+}
+
+/// Where a page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageStart {
+    /// Newest first, those before this id, or from the newest on.
+    Before(Option<ExecutionId>),
+    /// Oldest first, those after this id, or from the oldest on.
+    After(Option<ExecutionId>),
+}
+
+impl Default for PageStart {
+    fn default() -> Self {
+        Self::Before(None)
+    }
+}
+
+/// What a program has written so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// Standard output, exact.
+    pub stdout: Bytes,
+    /// Standard error, exact.
+    pub stderr: Bytes,
+}
+
+/// Where sessions, executions and their event logs live.
+///
+/// Every method either does all that it says or nothing, and once it has returned `Ok` the change outlives this process
+/// as far as the store's medium does. Every method may fail with [`Unavailable`](crate::ErrorKind::Unavailable), then it
+/// may or may not have taken effect; callers repeat it or read. Methods don't retry, don't sleep, and don't look at a
+/// clock. A store checks versions and uniqueness; which changes are legal is [`Execution::apply`]'s to know.
+///
+/// The suite in `conformance::store` (feature `conformance`) holds every clause; run it on a store of your own.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Adds a new session and its first revision; or fails with `Conflict` where its id is taken.
+    async fn insert_session(&self, session: &Session) -> Result<()>;
+
+    /// The session; or `NotFound`.
+    async fn session(&self, id: SessionId) -> Result<Session>;
+
+    /// Replaces the session where the stored version is `session.version - 1`, else fails with `Conflict`; `NotFound`
+    /// where there is none. Where the revision is higher than the stored one, its source is added to the history.
+    async fn update_session(&self, session: &Session) -> Result<()>;
+
+    /// The session's history, newest first: revisions below `before`, or from the newest on, at most `limit`. Empty where
+    /// there is no such session.
+    async fn revisions(
+        &self,
+        id: SessionId,
+        before: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<SessionRevision>>;
+
+    /// Adds a new execution and its first event, the status `QUEUED`; or gives back the one that has its idempotency key
+    /// for the same owner and session (none counts as one session); or fails with `Conflict` where its id is taken. Of
+    /// concurrent calls with one key exactly one inserts.
+    ///
+    /// A store that is the queue too makes the job claimable in the same transaction.
+    async fn insert(&self, execution: &Execution) -> Result<Inserted>;
+
+    /// The execution; or `NotFound`.
+    async fn get(&self, id: ExecutionId) -> Result<Execution>;
+
+    /// Replaces the execution where the stored version is `execution.version - 1`, else fails with `Conflict`; `NotFound`
+    /// where there is none. In the same transaction `output` is added to the log, as of `execution.attempt`, then, where
+    /// [`Execution::status_differs`] from the stored one, a status event, or the end where the state is terminal. Gives
+    /// back the last sequence number.
+    async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq>;
+
+    /// Adds to the log where the stored execution is running its attempt `attempt`, else fails with `Conflict`;
+    /// `NotFound` where there is none.
+    async fn append(&self, id: ExecutionId, attempt: u32, output: &[Output]) -> Result<()>;
+
+    /// What the program has written in its latest attempt; or `NotFound`.
+    async fn output(&self, id: ExecutionId) -> Result<Captured>;
+
+    /// The log after `after`: what is there, then what comes, until after the end event. Each event once, in order,
+    /// whoever in whatever process added it. Fails with `NotFound` as its first item where there is no such execution;
+    /// ends after an error. Dropping it releases everything. A follower that doesn't poll costs no memory.
+    fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>>;
+
+    /// Executions that match `query`, as of one moment.
+    async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>>;
+}

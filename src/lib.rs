@@ -1,0 +1,2 @@
+//! x
+pub use livecode_core::*;
