@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod engine;
 mod error;
 mod event;
 mod execution;
@@ -23,6 +24,7 @@ mod store;
 
 pub use self::{
     clock::{Clock, SystemClock, Timestamp},
+    engine::{Accepted, Edit, Engine, RunOptions},
     error::{Error, ErrorKind, Result},
     event::{Event, EventKind, Output, Seq, Stdio},
     execution::{Change, Execution},

@@ -1,0 +1,510 @@
+//! What a service calls where requests come in: sessions, run, wait, follow, cancel. Does nothing in the background.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream::BoxStream};
+use tokio::time::Instant;
+
+use crate::{
+    Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId,
+    ExecutionSpec, Follow, Inserted, Job, Languages, ListQuery, Owner, PageStart, Queue, QueueStats, Result,
+    Revision, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
+};
+
+/// How often a change is tried anew when somebody else changed the same record first.
+const CONTENDED_TRIES: usize = 32;
+
+/// How long a look at the queue's length is good for.
+const STATS_AGE: Duration = Duration::from_millis(100);
+
+/// The longest idempotency key in bytes.
+const MAX_KEY: usize = 255;
+
+/// Sessions and executions over a [`Store`] and a [`Queue`].
+///
+/// Cheap to clone. [`Engine::for_owner`] gives a view through which another owner's records don't exist; without it all
+/// can be seen, and what is made belongs to [`Owner::anonymous`].
+///
+/// ```
+/// use livecode_core::*;
+/// use std::{sync::Arc, time::Duration};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let engine = Engine::new(Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()));
+/// let alice = engine.for_owner(Owner::new("alice")?);
+///
+/// let session = alice.create_session(Edit::default()).await?;
+/// let run = alice.run_session(session.id, Edit::default(), |spec| spec.args.clear(), RunOptions::default()).await?;
+/// assert_eq!(run.execution.state, State::Queued);
+///
+/// let bob = engine.for_owner(Owner::new("bob")?);
+/// assert_eq!(bob.execution(run.execution.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Engine {
+    parts: Arc<Parts>,
+    owner: Option<Owner>,
+}
+
+#[derive(Clone, Debug)]
+struct Parts {
+    store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
+    clock: Arc<dyn Clock>,
+    languages: Languages,
+    ceiling: Ceiling,
+    max_queued: Option<u64>,
+    stats: Arc<Mutex<Option<(Instant, QueueStats)>>>,
+}
+
+/// A change to a session's source: what is absent stays as it is, in a new session as the language has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// The name of a language or an alias; a new session's default is `python`.
+    pub language: Option<String>,
+    /// The entry file; a new session's default is the language's template.
+    pub source_code: Option<String>,
+    /// All the files beside it.
+    pub files: Option<Vec<SourceFile>>,
+    /// Only where this is still the current revision.
+    pub if_revision: Option<Revision>,
+}
+
+/// How an execution is queued.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Two requests of one owner and session with one key make one execution: 1 to 255 bytes without control characters.
+    pub idempotency_key: Option<String>,
+    /// Not to be started earlier than this from now; at most 30 days.
+    pub delay: Duration,
+    /// Higher is served first.
+    pub priority: i16,
+}
+
+/// An execution that was accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// Its record.
+    pub execution: Execution,
+    /// Whether this request made it; otherwise an earlier one with the same idempotency key did.
+    pub new: bool,
+}
+
+impl Engine {
+    /// With the built-in languages, the default ceiling, the system's clock and no bound on the queue.
+    pub fn new(store: Arc<dyn Store>, queue: Arc<dyn Queue>) -> Self {
+        Self {
+            parts: Arc::new(Parts {
+                store,
+                queue,
+                clock: Arc::new(SystemClock),
+                languages: Languages::builtin(),
+                ceiling: Ceiling::default(),
+                max_queued: None,
+                stats: Arc::default(),
+            }),
+            owner: None,
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        change(Arc::make_mut(&mut self.parts));
+        self
+    }
+
+    /// The same with these languages.
+    #[must_use]
+    pub fn languages(self, languages: Languages) -> Self {
+        self.with(|parts| parts.languages = languages)
+    }
+
+    /// The same with this ceiling, which is the default of every limit as well.
+    #[must_use]
+    pub fn ceiling(self, ceiling: Ceiling) -> Self {
+        self.with(|parts| parts.ceiling = ceiling)
+    }
+
+    /// The same with this clock.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.with(|parts| parts.clock = clock)
+    }
+
+    /// The same, refusing runs with `QueueFull` while so many jobs wait. The count is up to 100 ms old: a burst may go
+    /// over it.
+    #[must_use]
+    pub fn max_queued(self, jobs: u64) -> Self {
+        self.with(|parts| parts.max_queued = Some(jobs))
+    }
+
+    /// A view through which only `owner`'s records exist, and what is made is `owner`'s.
+    #[must_use]
+    pub fn for_owner(&self, owner: Owner) -> Self {
+        Self {
+            parts: self.parts.clone(),
+            owner: Some(owner),
+        }
+    }
+
+    /// The languages that requests may name.
+    pub fn known_languages(&self) -> &Languages {
+        &self.parts.languages
+    }
+
+    /// The most that requests may ask for.
+    pub fn limits(&self) -> &Ceiling {
+        &self.parts.ceiling
+    }
+
+    /// Makes a session. [`Edit::if_revision`] has no meaning here.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an unknown language, an oversized source, a path that can't be.
+    pub async fn create_session(&self, edit: Edit) -> Result<Session> {
+        let language = self
+            .parts
+            .languages
+            .get(edit.language.as_deref().unwrap_or("python"))?;
+        let empty = Source {
+            language: language.name.clone(),
+            source_code: language.template.clone(),
+            files: Vec::new(),
+        };
+        let source = self.edited(&empty, edit)?;
+        let session = Session::new(
+            self.owner.clone().unwrap_or_else(Owner::anonymous),
+            source,
+            self.parts.clock.now(),
+        );
+        self.parts.store.insert_session(&session).await?;
+        Ok(session)
+    }
+
+    /// The session with its source.
+    pub async fn session(&self, id: SessionId) -> Result<Session> {
+        let session = self.parts.store.session(id).await?;
+        self.require_owner(&session.owner, || format!("session {id}"))?;
+        Ok(session)
+    }
+
+    /// Autosaves: puts `edit` in as a new revision, unless nothing differs. Never executes. The last of concurrent saves
+    /// wins, unless they insist on a revision.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::create_session`]; [`Conflict`](ErrorKind::Conflict) on a closed session;
+    /// [`PreconditionFailed`](ErrorKind::PreconditionFailed) where [`Edit::if_revision`] isn't the current one.
+    pub async fn save(&self, id: SessionId, edit: Edit) -> Result<Session> {
+        for _ in 0..CONTENDED_TRIES {
+            let mut session = self.session(id).await?;
+            if let Some(expected) = edit.if_revision.filter(|expected| *expected != session.revision) {
+                return Err(Error::new(
+                    ErrorKind::PreconditionFailed,
+                    format!(
+                        "session {id} is at revision {}, not at {expected}: read it and save again",
+                        session.revision
+                    ),
+                ));
+            }
+            let source = self.edited(&session.source, edit.clone())?;
+            if !session.save(source, self.parts.clock.now())? {
+                return Ok(session);
+            }
+            match self.parts.store.update_session(&session).await {
+                Ok(()) => return Ok(session),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(contended("session", id))
+    }
+
+    /// Closes a session: it and its history stay readable. Again: the same answer.
+    pub async fn close_session(&self, id: SessionId) -> Result<Session> {
+        for _ in 0..CONTENDED_TRIES {
+            let mut session = self.session(id).await?;
+            if !session.close(self.parts.clock.now()) {
+                return Ok(session);
+            }
+            match self.parts.store.update_session(&session).await {
+                Ok(()) => return Ok(session),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(contended("session", id))
+    }
+
+    /// The autosave history, newest first: revisions below `before`, at most `limit`.
+    pub async fn revisions(
+        &self,
+        id: SessionId,
+        before: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<SessionRevision>> {
+        self.session(id).await?;
+        self.parts.store.revisions(id, before, limit).await
+    }
+
+    /// Queues a session's source. `edit` is saved first, where it says anything. `adjust` sees the program with that source
+    /// and adds arguments, input, environment and limits; it leaves language, source and files alone.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Engine::save`] and [`Engine::run`]; [`Conflict`](ErrorKind::Conflict) on a closed session.
+    pub async fn run_session(
+        &self,
+        id: SessionId,
+        edit: Edit,
+        adjust: impl FnOnce(&mut ExecutionSpec),
+        options: RunOptions,
+    ) -> Result<Accepted> {
+        let own_source = edit.source_code.is_some() || edit.files.is_some() || edit.language.is_some();
+        let session = if edit == Edit::default() {
+            self.session(id).await?
+        } else {
+            self.save(id, edit).await?
+        };
+        session.require_active("run")?;
+        let mut spec = ExecutionSpec::new(session.source.language, session.source.source_code);
+        spec.files = session.source.files;
+        adjust(&mut spec);
+        let mut execution = self.prepare(spec, options)?;
+        execution.owner = session.owner;
+        execution.session_id = Some(id);
+        execution.revision = Some(session.revision);
+        self.accept(execution, |existing, new| {
+            // A repeated request that doesn't bring its source means the one it meant the first time, whatever was
+            // autosaved since.
+            if own_source {
+                existing == new
+            } else {
+                same_but_for_source(existing, new)
+            }
+        })
+        .await
+    }
+
+    /// Queues a program that belongs to no session.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ExecutionSpec::complete`]; [`InvalidArgument`](ErrorKind::InvalidArgument) for a key or a delay that
+    /// can't be; [`Conflict`](ErrorKind::Conflict) where the key was used for a different program;
+    /// [`QueueFull`](ErrorKind::QueueFull). Once this returns `Ok` the execution will reach its end.
+    pub async fn run(&self, spec: ExecutionSpec, options: RunOptions) -> Result<Accepted> {
+        let execution = self.prepare(spec, options)?;
+        self.accept(execution, |existing, new| existing == new).await
+    }
+
+    /// The record.
+    pub async fn execution(&self, id: ExecutionId) -> Result<Execution> {
+        let execution = self.parts.store.get(id).await?;
+        self.require_owner(&execution.owner, || format!("execution {id}"))?;
+        Ok(execution)
+    }
+
+    /// What the program has written so far, of the latest attempt.
+    pub async fn output(&self, id: ExecutionId) -> Result<Captured> {
+        self.execution(id).await?;
+        self.parts.store.output(id).await
+    }
+
+    /// A session's executions, newest first: those accepted before `before`, at most `limit`.
+    pub async fn history(
+        &self,
+        id: SessionId,
+        before: Option<ExecutionId>,
+        limit: usize,
+    ) -> Result<Vec<Execution>> {
+        self.session(id).await?;
+        let query = ListQuery {
+            session: Some(id),
+            page: PageStart::Before(before),
+            limit,
+            ..ListQuery::default()
+        };
+        self.parts.store.list(&query).await
+    }
+
+    /// The record, as soon as it has ended or when `timeout` is up, whichever is first.
+    pub async fn wait(&self, id: ExecutionId, timeout: Duration) -> Result<Execution> {
+        let execution = self.execution(id).await?;
+        if execution.state.is_terminal() || timeout.is_zero() {
+            return Ok(execution);
+        }
+        let end = async {
+            let mut events = self.parts.store.events(id, Seq::START, Follow::Status);
+            while let Some(event) = events.next().await {
+                if let EventKind::End(execution) = event?.kind {
+                    return Ok(*execution);
+                }
+            }
+            Err(Error::internal(format!(
+                "the events of execution {id} ended before it did"
+            )))
+        };
+        match tokio::time::timeout(timeout, end).await {
+            Ok(execution) => execution,
+            Err(_) => self.execution(id).await,
+        }
+    }
+
+    /// The log after `after`, and what comes, until the end: see [`Store::events`].
+    pub async fn events(&self, id: ExecutionId, after: Seq) -> Result<BoxStream<'static, Result<Event>>> {
+        self.execution(id).await?;
+        Ok(self.parts.store.events(id, after, Follow::Everything))
+    }
+
+    /// Asks for the end: a queued execution is cancelled at once, a running one as soon as its worker has seen the wish
+    /// (see [`Engine::wait`]). When it has ended already nothing changes.
+    pub async fn cancel(&self, id: ExecutionId) -> Result<Execution> {
+        for _ in 0..CONTENDED_TRIES {
+            let mut execution = self.execution(id).await?;
+            if !execution.apply(Change::RequestCancel, self.parts.clock.now())? {
+                return Ok(execution);
+            }
+            match self.parts.store.update(&execution, &[]).await {
+                Ok(_) => return Ok(execution),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(contended("execution", id))
+    }
+
+    /// Whether the store answers.
+    pub async fn check_store(&self) -> Result<()> {
+        let nothing = ListQuery {
+            limit: 1,
+            open_since_before: Some(self.parts.clock.now()),
+            ..ListQuery::default()
+        };
+        self.parts.store.list(&nothing).await.map(drop)
+    }
+
+    /// How much is in the queue, and so whether it answers.
+    pub async fn queue_stats(&self) -> Result<QueueStats> {
+        self.parts.queue.stats().await
+    }
+
+    fn require_owner(&self, owner: &Owner, what: impl FnOnce() -> String) -> Result<()> {
+        match &self.owner {
+            Some(own) if own != owner => Err(Error::not_found(what())),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn edited(&self, source: &Source, edit: Edit) -> Result<Source> {
+        let language = self
+            .parts
+            .languages
+            .get(edit.language.as_deref().unwrap_or(&source.language))?;
+        let source_code = edit.source_code.unwrap_or_else(|| source.source_code.clone());
+        self.parts.ceiling.check_source(&source_code)?;
+        let files = edit.files.unwrap_or_else(|| source.files.clone());
+        SourceFile::check_all(&files, &language.file_name)?;
+        Ok(Source {
+            language: language.name.clone(),
+            source_code,
+            files,
+        })
+    }
+
+    fn prepare(&self, spec: ExecutionSpec, options: RunOptions) -> Result<Execution> {
+        const MAX_DELAY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+        if let Some(key) = &options.idempotency_key
+            && (key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control))
+        {
+            return Err(Error::invalid(format!(
+                "an idempotency key has 1 to {MAX_KEY} bytes and no control characters"
+            )));
+        }
+        if options.delay > MAX_DELAY {
+            return Err(Error::invalid("the delay is longer than 30 days"));
+        }
+        let spec = spec.complete(&self.parts.languages, &self.parts.ceiling)?;
+        let owner = self.owner.clone().unwrap_or_else(Owner::anonymous);
+        let mut execution = Execution::new(owner, spec, self.parts.clock.now());
+        execution.idempotency_key = options.idempotency_key;
+        execution.priority = options.priority;
+        execution.run_after = execution.created_at.saturating_add(options.delay);
+        Ok(execution)
+    }
+
+    async fn accept(
+        &self,
+        execution: Execution,
+        same: impl FnOnce(&ExecutionSpec, &ExecutionSpec) -> bool,
+    ) -> Result<Accepted> {
+        self.require_room().await?;
+        if let Inserted::Existing(existing) = self.parts.store.insert(&execution).await? {
+            if !same(&existing.spec, &execution.spec) {
+                return Err(Error::conflict(format!(
+                    "the idempotency key was used for a different program, execution {}: take a new key",
+                    existing.id
+                )));
+            }
+            return Ok(Accepted {
+                execution: *existing,
+                new: false,
+            });
+        }
+        let job = Job {
+            id: execution.id,
+            attempt: execution.attempt,
+            delay: execution.run_after.duration_since(execution.created_at),
+            priority: execution.priority,
+        };
+        if let Err(error) = self.parts.queue.push(&[job]).await {
+            // It's accepted all the same: it's in the store, and a worker's sweep pushes it.
+            tracing::warn!(execution = %execution.id, %error, "a job could not be pushed, the sweep will");
+        }
+        Ok(Accepted { execution, new: true })
+    }
+
+    async fn require_room(&self) -> Result<()> {
+        let Some(max) = self.parts.max_queued else {
+            return Ok(());
+        };
+        let cached = *self.parts.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let stats = match cached.filter(|(at, _)| at.elapsed() < STATS_AGE) {
+            Some((_, stats)) => stats,
+            None => match self.parts.queue.stats().await {
+                Ok(stats) => {
+                    *self.parts.stats.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some((Instant::now(), stats));
+                    stats
+                }
+                // A queue that doesn't answer refuses nothing: what the store accepts, the sweep pushes.
+                Err(_) => return Ok(()),
+            },
+        };
+        let queued = stats.waiting + stats.delayed;
+        if queued >= max {
+            return Err(Error::new(
+                ErrorKind::QueueFull,
+                format!("{queued} executions are queued, at most {max} may be: try again later"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn same_but_for_source(a: &ExecutionSpec, b: &ExecutionSpec) -> bool {
+    (&a.stdin, &a.args, &a.env, &a.limits, &a.compile_limits)
+        == (&b.stdin, &b.args, &b.env, &b.limits, &b.compile_limits)
+}
+
+fn contended(what: &str, id: impl std::fmt::Display) -> Error {
+    Error::unavailable(format!(
+        "{what} {id} is being changed by too many at once: try again"
+    ))
+}
