@@ -13,6 +13,7 @@ mod event;
 mod execution;
 mod id;
 mod language;
+pub mod memory;
 mod outcome;
 mod queue;
 mod runner;
@@ -30,6 +31,7 @@ pub use self::{
     execution::{Change, Execution},
     id::{ExecutionId, Owner, SessionId},
     language::{Language, Languages},
+    memory::{MemoryQueue, MemoryStore},
     outcome::{ErrorType, Outcome, Termination, Usage},
     queue::{Job, Lease, Queue, QueueStats},
     runner::{Run, Runner},

@@ -1,0 +1,418 @@
+//! Records in memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use tokio::sync::Notify;
+
+use super::lock;
+use crate::{
+    Captured, Error, Event, EventKind, Execution, ExecutionId, Follow, Inserted, ListQuery, Output, Owner,
+    PageStart, Result, Revision, Seq, Session, SessionId, SessionRevision, State, Stdio, Store,
+};
+
+/// A [`Store`] in memory, for tests and for hosts that need no history beyond their own life.
+///
+/// It keeps everything it's given. What reads one record or one page takes no longer for a long history.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use livecode_core::*;
+///
+/// let store = MemoryStore::new();
+/// let execution = Execution::new(Owner::anonymous(), ExecutionSpec::new("python", "1"), SystemClock.now());
+/// assert_eq!(store.insert(&execution).await.unwrap(), Inserted::New);
+/// assert_eq!(store.get(execution.id).await.unwrap(), execution);
+/// # });
+/// ```
+#[derive(Default)]
+pub struct MemoryStore {
+    records: Arc<Mutex<Records>>,
+}
+
+#[derive(Default)]
+struct Records {
+    sessions: HashMap<SessionId, SessionRecord>,
+    executions: BTreeMap<ExecutionId, Record>,
+    by_key: HashMap<(Owner, Option<SessionId>, String), ExecutionId>,
+    by_owner: HashMap<Owner, BTreeSet<ExecutionId>>,
+    by_session: HashMap<SessionId, BTreeSet<ExecutionId>>,
+    /// Queued and running ones, so that the sweep doesn't walk through the history.
+    open: BTreeSet<ExecutionId>,
+}
+
+struct SessionRecord {
+    session: Session,
+    history: BTreeMap<Revision, SessionRevision>,
+}
+
+/// An execution and its log; the event at index `i` has the sequence number `i + 1`.
+struct Record {
+    execution: Execution,
+    log: Vec<EventKind>,
+    grown: Arc<Notify>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn records(&self) -> MutexGuard<'_, Records> {
+        lock(&self.records)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let records = self.records();
+        f.debug_struct("MemoryStore")
+            .field("sessions", &records.sessions.len())
+            .field("executions", &records.executions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn insert_session(&self, session: &Session) -> Result<()> {
+        let mut records = self.records();
+        if records.sessions.contains_key(&session.id) {
+            return Err(Error::conflict(format!(
+                "session {} is there already",
+                session.id
+            )));
+        }
+        let mut record = SessionRecord {
+            session: session.clone(),
+            history: BTreeMap::new(),
+        };
+        record.remember();
+        records.sessions.insert(session.id, record);
+        Ok(())
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Session> {
+        match self.records().sessions.get(&id) {
+            Some(record) => Ok(record.session.clone()),
+            None => Err(unknown_session(id)),
+        }
+    }
+
+    async fn update_session(&self, session: &Session) -> Result<()> {
+        let mut records = self.records();
+        let record = records
+            .sessions
+            .get_mut(&session.id)
+            .ok_or_else(|| unknown_session(session.id))?;
+        let what = format_args!("session {}", session.id);
+        check_version(what, record.session.version, session.version)?;
+        let saved = session.revision > record.session.revision;
+        record.session = session.clone();
+        if saved {
+            record.remember();
+        }
+        Ok(())
+    }
+
+    async fn revisions(
+        &self,
+        id: SessionId,
+        before: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<SessionRevision>> {
+        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(match self.records().sessions.get(&id) {
+            Some(record) => record
+                .history
+                .range((Bound::Unbounded, end))
+                .rev()
+                .take(limit)
+                .map(|(_, revision)| revision.clone())
+                .collect(),
+            None => Vec::new(),
+        })
+    }
+
+    async fn insert(&self, execution: &Execution) -> Result<Inserted> {
+        self.records().insert(execution)
+    }
+
+    async fn get(&self, id: ExecutionId) -> Result<Execution> {
+        Ok(self.records().record(id)?.execution.clone())
+    }
+
+    async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq> {
+        self.records().update(execution, output)
+    }
+
+    async fn append(&self, id: ExecutionId, attempt: u32, output: &[Output]) -> Result<()> {
+        let mut records = self.records();
+        let record = records.record_mut(id)?;
+        let stored = &record.execution;
+        if stored.state != State::Running || stored.attempt != attempt {
+            return Err(Error::conflict(format!(
+                "execution {id} isn't running its attempt {attempt}: it is {} with attempt {}",
+                stored.state, stored.attempt
+            )));
+        }
+        record.log_output(output);
+        record.grown.notify_waiters();
+        Ok(())
+    }
+
+    async fn output(&self, id: ExecutionId) -> Result<Captured> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        {
+            let records = self.records();
+            let record = records.record(id)?;
+            for event in &record.log {
+                match event {
+                    EventKind::Output { attempt, output } if *attempt == record.execution.attempt => {
+                        match output.stdio {
+                            Stdio::Stdout => stdout.push(output.bytes.clone()),
+                            Stdio::Stderr => stderr.push(output.bytes.clone()),
+                        }
+                    }
+                    EventKind::Output { .. } | EventKind::Status { .. } | EventKind::End(_) => {}
+                }
+            }
+        }
+        // Megabytes are put together after the lock is gone.
+        Ok(Captured {
+            stdout: concat(&stdout),
+            stderr: concat(&stderr),
+        })
+    }
+
+    fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>> {
+        let records = self.records.clone();
+        stream::unfold(Some(after), move |after| {
+            let records = records.clone();
+            async move {
+                let mut after = after?;
+                loop {
+                    let grown = {
+                        let records = lock(&records);
+                        let record = match records.record(id) {
+                            Ok(record) => record,
+                            Err(error) => return Some((Err(error), None)),
+                        };
+                        if let Some(event) = record.next_event(after, follow) {
+                            let next = (!matches!(event.kind, EventKind::End(_))).then_some(event.seq);
+                            return Some((Ok(event), next));
+                        }
+                        if record.has_ended() {
+                            return None;
+                        }
+                        after = after.max(record.last_seq());
+                        // Made while the log can't grow, so it hears of everything that comes after this look.
+                        record.grown.clone().notified_owned()
+                    };
+                    grown.await;
+                }
+            }
+        })
+        .boxed()
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {
+        Ok(self.records().list(query))
+    }
+}
+
+impl Records {
+    fn record(&self, id: ExecutionId) -> Result<&Record> {
+        self.executions.get(&id).ok_or_else(|| unknown_execution(id))
+    }
+
+    fn record_mut(&mut self, id: ExecutionId) -> Result<&mut Record> {
+        self.executions.get_mut(&id).ok_or_else(|| unknown_execution(id))
+    }
+
+    fn insert(&mut self, execution: &Execution) -> Result<Inserted> {
+        let id = execution.id;
+        let key = execution
+            .idempotency_key
+            .as_ref()
+            .map(|key| (execution.owner.clone(), execution.session_id, key.clone()));
+        if let Some(existing) = key.as_ref().and_then(|key| self.by_key.get(key)) {
+            return Ok(Inserted::Existing(Box::new(
+                self.record(*existing)?.execution.clone(),
+            )));
+        }
+        if self.executions.contains_key(&id) {
+            return Err(Error::conflict(format!("execution {id} is there already")));
+        }
+        if let Some(key) = key {
+            self.by_key.insert(key, id);
+        }
+        if let Some(session) = execution.session_id {
+            self.by_session.entry(session).or_default().insert(id);
+        }
+        self.by_owner
+            .entry(execution.owner.clone())
+            .or_default()
+            .insert(id);
+        self.open.insert(id);
+        let mut record = Record {
+            execution: execution.clone(),
+            log: Vec::new(),
+            grown: Arc::default(),
+        };
+        record.log_status();
+        self.executions.insert(id, record);
+        Ok(Inserted::New)
+    }
+
+    fn update(&mut self, execution: &Execution, output: &[Output]) -> Result<Seq> {
+        let id = execution.id;
+        let record = self.record_mut(id)?;
+        check_version(
+            format_args!("execution {id}"),
+            record.execution.version,
+            execution.version,
+        )?;
+        let differs = execution.status_differs(&record.execution);
+        record.execution = execution.clone();
+        record.log_output(output);
+        if differs {
+            record.log_status();
+        }
+        record.grown.notify_waiters();
+        let last = record.last_seq();
+        if execution.state.is_terminal() {
+            self.open.remove(&id);
+        }
+        Ok(last)
+    }
+
+    fn list(&self, query: &ListQuery) -> Vec<Execution> {
+        static NONE: BTreeSet<ExecutionId> = BTreeSet::new();
+        let (start, end) = match query.page {
+            PageStart::Before(before) => (Bound::Unbounded, before.map_or(Bound::Unbounded, Bound::Excluded)),
+            PageStart::After(after) => (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded),
+        };
+        let index = match (query.open_since_before, query.session, &query.owner) {
+            (Some(_), _, _) => Some(&self.open),
+            (None, Some(session), _) => Some(self.by_session.get(&session).unwrap_or(&NONE)),
+            (None, None, Some(owner)) => Some(self.by_owner.get(owner).unwrap_or(&NONE)),
+            (None, None, None) => None,
+        };
+        let ids: Box<dyn DoubleEndedIterator<Item = &ExecutionId>> = match index {
+            Some(index) => Box::new(index.range((start, end))),
+            None => Box::new(self.executions.range((start, end)).map(|(id, _)| id)),
+        };
+        let ids: Box<dyn Iterator<Item = &ExecutionId>> = match query.page {
+            PageStart::Before(_) => Box::new(ids.rev()),
+            PageStart::After(_) => Box::new(ids),
+        };
+        ids.filter_map(|id| self.executions.get(id))
+            .map(|record| &record.execution)
+            .filter(|execution| {
+                query.owner.as_ref().is_none_or(|owner| *owner == execution.owner)
+                    && query
+                        .session
+                        .is_none_or(|session| Some(session) == execution.session_id)
+                    && query
+                        .open_since_before
+                        .is_none_or(|moment| execution.created_at < moment)
+            })
+            .take(query.limit)
+            .cloned()
+            .collect()
+    }
+}
+
+impl SessionRecord {
+    fn remember(&mut self) {
+        let revision = SessionRevision {
+            revision: self.session.revision,
+            source: self.session.source.clone(),
+            saved_at: self.session.updated_at,
+        };
+        self.history.insert(revision.revision, revision);
+    }
+}
+
+impl Record {
+    fn log_output(&mut self, output: &[Output]) {
+        let attempt = self.execution.attempt;
+        self.log.extend(output.iter().map(|output| EventKind::Output {
+            attempt,
+            // A copy: the few bytes of a short line may be part of a large buffer, which they would keep.
+            output: Output::new(output.stdio, Bytes::copy_from_slice(&output.bytes)),
+        }));
+    }
+
+    fn log_status(&mut self) {
+        let execution = &self.execution;
+        self.log.push(if execution.state.is_terminal() {
+            EventKind::End(Box::new(execution.clone()))
+        } else {
+            EventKind::Status {
+                state: execution.state,
+                attempt: execution.attempt,
+                cancel_requested: execution.cancel_requested_at.is_some(),
+            }
+        });
+    }
+
+    fn next_event(&self, after: Seq, follow: Follow) -> Option<Event> {
+        let from = usize::try_from(after.0).unwrap_or(usize::MAX);
+        let wanted = |kind: &EventKind| match kind {
+            EventKind::Output { .. } => follow == Follow::Everything,
+            EventKind::Status { .. } | EventKind::End(_) => true,
+        };
+        let index = from + self.log.get(from..)?.iter().position(wanted)?;
+        Some(Event {
+            seq: Seq(index as u64).next(),
+            kind: self.log[index].clone(),
+        })
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.log.last(), Some(EventKind::End(_)))
+    }
+
+    fn last_seq(&self) -> Seq {
+        Seq(self.log.len() as u64)
+    }
+}
+
+fn check_version(what: fmt::Arguments<'_>, stored: u64, new: u64) -> Result<()> {
+    if new.checked_sub(1) == Some(stored) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "{what} was changed meanwhile: version {new} doesn't follow on {stored}; read it again"
+    )))
+}
+
+fn unknown_session(id: SessionId) -> Error {
+    Error::not_found(format_args!("session {id}"))
+}
+
+fn unknown_execution(id: ExecutionId) -> Error {
+    Error::not_found(format_args!("execution {id}"))
+}
+
+fn concat(chunks: &[Bytes]) -> Bytes {
+    match chunks {
+        [] => Bytes::new(),
+        [one] => one.clone(),
+        several => {
+            let mut all = BytesMut::with_capacity(several.iter().map(Bytes::len).sum());
+            several.iter().for_each(|chunk| all.extend_from_slice(chunk));
+            all.freeze()
+        }
+    }
+}
