@@ -1,0 +1,188 @@
+//! The clauses of [`Store`].
+
+mod executions;
+mod followers;
+mod list;
+mod log;
+mod sessions;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+pub use self::{executions::*, followers::*, list::*, log::*, sessions::*};
+use crate::{
+    Change, Event, Execution, ExecutionId, ExecutionSpec, Follow, LimitRequest, Outcome, Output, Owner,
+    Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, Timestamp,
+};
+
+/// Makes a test of each clause of [`Store`](crate::Store). See [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! store_suite {
+    ($factory:expr) => {
+        $crate::conformance_cases! { store, $factory,
+            a_session_comes_back_as_it_was_put_in
+            an_unknown_session_is_not_found
+            a_session_id_is_taken_once
+            a_session_changes_only_from_the_version_before
+            of_concurrent_saves_one_wins
+            only_a_new_revision_joins_the_history
+            the_history_is_read_in_pages
+            an_execution_comes_back_as_it_was_put_in
+            an_execution_comes_back_as_it_was_changed
+            an_execution_without_an_outcome_comes_back
+            an_unknown_execution_is_not_found
+            an_execution_id_is_taken_once
+            an_execution_changes_only_from_the_version_before
+            of_concurrent_updates_one_wins
+            a_used_idempotency_key_gives_back_its_execution
+            an_idempotency_key_belongs_to_its_owner_and_session
+            no_idempotency_key_is_like_no_other
+            of_concurrent_inserts_with_one_key_one_inserts
+            the_log_begins_with_the_status_queued
+            every_change_of_status_is_logged
+            a_change_beside_the_status_is_not_logged
+            an_update_logs_its_output_first
+            appended_chunks_are_logged_in_order
+            only_a_running_execution_is_appended_to
+            an_append_is_fenced_by_its_attempt
+            concurrent_writers_leave_no_gap
+            output_is_that_of_the_latest_attempt
+            any_bytes_come_back
+            large_output_comes_back_whole
+            the_events_of_an_unknown_execution_are_not_found
+            a_follower_gets_what_is_there_then_what_comes
+            a_follower_resumes_after_any_event
+            live_followers_miss_nothing_and_see_nothing_twice
+            a_follower_that_reconnects_all_the_time_misses_nothing
+            a_follower_of_the_status_sees_no_output
+            a_follower_of_the_status_is_told_amid_output
+            a_slow_follower_misses_nothing
+            a_dropped_follower_disturbs_nobody
+            followers_see_their_own_execution_only
+            pages_go_both_ways
+            limits_are_taken_at_their_word
+            a_page_begins_at_any_id
+            a_walk_sees_each_once_while_new_ones_come
+            whole_records_are_listed
+            lists_are_by_owner_and_session
+            open_ones_are_listed_by_age
+        }
+    };
+}
+
+/// The moment `millis` after the one at which all cases begin.
+fn at(millis: u64) -> Timestamp {
+    let start = Timestamp::from_millis(1_769_000_000_123).unwrap();
+    start.saturating_add(Duration::from_millis(millis))
+}
+
+fn owner(name: &str) -> Owner {
+    Owner::new(name).unwrap()
+}
+
+/// Text that some media can't keep unless care is taken.
+const AWKWARD: &str =
+    "nul \0, quotes ' \" `, \\x00 \\0 %s ${x}, \r\n\t, é, e\u{301}, 漢, 🦀, \u{feff}, \u{202e}, end ";
+
+fn execution() -> Execution {
+    Execution::new(
+        Owner::anonymous(),
+        ExecutionSpec::new("python", "print(1)"),
+        at(0),
+    )
+}
+
+/// One with something in every member that a new one may have.
+fn full_execution() -> Execution {
+    let spec = ExecutionSpec {
+        language: "python".into(),
+        source_code: AWKWARD.into(),
+        files: vec![
+            SourceFile::new("data/é 漢.bin", Bytes::from_iter(0..=u8::MAX)),
+            SourceFile::new("empty", Bytes::new()),
+        ],
+        stdin: Bytes::from_static(b"\0\xff\xfe line\n\0"),
+        args: vec![String::new(), "--flag".into(), "é 'quoted' \"too\"".into()],
+        env: [("A".into(), "é\n=".into()), ("B".into(), String::new())].into(),
+        limits: LimitRequest {
+            wall_time_ms: Some(u64::MAX),
+            memory_bytes: Some(u64::MAX),
+            processes: Some(u32::MAX),
+            ..LimitRequest::default()
+        },
+        compile_limits: LimitRequest {
+            cpu_time_ms: Some(1),
+            output_bytes: Some(2),
+            file_bytes: Some(3),
+            cpu_millis: Some(4),
+            ..LimitRequest::default()
+        },
+    };
+    Execution {
+        session_id: Some(SessionId::generate(at(0))),
+        revision: Some(Revision(7)),
+        idempotency_key: Some("key ' \" \\ é 漢 🦀".into()),
+        priority: i16::MIN,
+        run_after: at(5_000),
+        ..Execution::new(owner("tenant/é 'x'"), spec, at(1))
+    }
+}
+
+fn outcome(termination: Termination) -> Outcome {
+    Outcome::new(termination)
+}
+
+fn exited() -> Change {
+    Change::Finish(outcome(Termination::Exited { code: 0 }))
+}
+
+fn stdout(bytes: impl Into<Bytes>) -> Output {
+    Output::new(Stdio::Stdout, bytes)
+}
+
+fn stderr(bytes: impl Into<Bytes>) -> Output {
+    Output::new(Stdio::Stderr, bytes)
+}
+
+/// Makes `change` and stores it.
+async fn change(store: &dyn Store, execution: &mut Execution, change: Change, output: &[Output]) -> Seq {
+    execution.apply(change, at(1_000)).unwrap();
+    store.update(execution, output).await.unwrap()
+}
+
+/// Puts in an execution and starts it.
+async fn start(store: &dyn Store) -> Execution {
+    let mut execution = execution();
+    store.insert(&execution).await.unwrap();
+    change(store, &mut execution, Change::Start, &[]).await;
+    execution
+}
+
+/// Puts in an execution, starts it, lets it write `output` and ends it.
+async fn complete(store: &dyn Store, output: &[Output]) -> Execution {
+    let mut execution = start(store).await;
+    change(store, &mut execution, exited(), output).await;
+    execution
+}
+
+/// The log of an execution that has ended.
+async fn log(store: &dyn Store, id: ExecutionId) -> Vec<Event> {
+    rest_of_log(store, id, Seq::START, Follow::Everything).await
+}
+
+async fn rest_of_log(store: &dyn Store, id: ExecutionId, after: Seq, follow: Follow) -> Vec<Event> {
+    let events = store.events(id, after, follow);
+    events.map(|event| event.unwrap()).collect().await
+}
+
+/// The log so far of an execution that hasn't ended, of which the last event has the number `last`.
+async fn log_up_to(store: &dyn Store, id: ExecutionId, last: Seq) -> Vec<Event> {
+    let mut events = store.events(id, Seq::START, Follow::Everything);
+    let mut log = Vec::new();
+    while log.last().is_none_or(|event: &Event| event.seq < last) {
+        log.push(events.next().await.unwrap().unwrap());
+    }
+    log
+}
