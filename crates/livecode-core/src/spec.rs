@@ -49,7 +49,7 @@ impl ExecutionSpec {
     pub const MAX_FILES: usize = 100;
     /// The most bytes of all files together, the entry file and standard input included.
     pub const MAX_TOTAL_BYTES: usize = 16 * 1024 * 1024;
-    /// The most bytes of all arguments and environment variables together.
+    /// The most bytes of all arguments and environment variables together, each with the NUL that ends it.
     pub const MAX_ARGUMENT_BYTES: usize = 64 * 1024;
 
     /// A program of one file, with no input, no arguments and the host's default limits.
@@ -117,7 +117,8 @@ impl ExecutionSpec {
         for (name, value) in &self.env {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 return Err(Error::invalid(format!(
-                    "env has a variable {name:?} that can't be set: a name is not empty and has no '=', neither has a NUL"
+                    "env has a variable {:?} that can't be set: a name is not empty and has no '=', neither name nor value has a NUL",
+                    shown(name)
                 )));
             }
         }
@@ -126,12 +127,10 @@ impl ExecutionSpec {
                 "args has an argument with a NUL: the kernel would cut it there",
             ));
         }
-        let bytes = self.args.iter().map(String::len).sum::<usize>()
-            + self
-                .env
-                .iter()
-                .map(|(name, value)| name.len() + value.len())
-                .sum::<usize>();
+        // As the kernel counts them, so that a million empty ones aren't free.
+        let args = self.args.iter().map(|argument| argument.len() + 1);
+        let env = self.env.iter().map(|(name, value)| name.len() + value.len() + 2);
+        let bytes = args.chain(env).sum::<usize>();
         if bytes > Self::MAX_ARGUMENT_BYTES {
             return Err(Error::invalid(format!(
                 "args and env have {bytes} bytes together, at most {} are accepted",
@@ -181,7 +180,12 @@ impl SourceFile {
         let mut directories = HashSet::new();
         for file in files {
             let path = file.path.as_str();
-            let refuse = |reason: &str| Err(Error::invalid(format!("the file path {path:?} {reason}")));
+            let refuse = |reason: &str| {
+                Err(Error::invalid(format!(
+                    "the file path {:?} {reason}",
+                    shown(path)
+                )))
+            };
             if path.is_empty() || path.len() > Self::MAX_PATH {
                 return refuse("is empty or longer than 255 bytes");
             }
@@ -195,7 +199,7 @@ impl SourceFile {
                 return refuse("is not relative and plain: no leading or double '/', no '.' and no '..'");
             }
             if path.split('/').count() > 16 {
-                return refuse("is nested deeper than 16 directories");
+                return refuse("has more than 16 parts");
             }
             if !taken.insert(path) {
                 return refuse("is there twice");
@@ -204,7 +208,8 @@ impl SourceFile {
         }
         match directories.iter().find(|directory| taken.contains(*directory)) {
             Some(path) => Err(Error::invalid(format!(
-                "the path {path:?} is a file and a directory at once"
+                "the file path {:?} is a file and a directory at once",
+                shown(path)
             ))),
             None => Ok(()),
         }
@@ -381,6 +386,11 @@ impl Ceiling {
         }
         Ok(())
     }
+}
+
+/// As much of a refused text as an error repeats.
+fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 /// Bytes as base64 in text formats.
