@@ -1,2 +1,10 @@
-//! x
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
 pub use livecode_core::*;
+
+#[cfg(feature = "process")]
+pub use livecode_process as process;
+
+#[cfg(feature = "sqlx")]
+pub use livecode_sqlx as sqlx;

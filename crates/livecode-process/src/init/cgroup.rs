@@ -1,0 +1,212 @@
+//! A cgroup for each run: made, limited, read and removed by directory descriptor.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use crate::{
+    protocol::{Step, controller},
+    sys,
+};
+
+/// The period that the CPU quota is counted in. Short, so that a small program isn't stopped for long.
+const CPU_PERIOD_US: u64 = 20_000;
+
+/// The directory that all runs of this helper have theirs in, one for each hierarchy.
+pub(crate) struct Parents {
+    pub(crate) directories: Vec<(u8, OwnedFd)>,
+    /// What each of them is called.
+    pub(crate) name: String,
+}
+
+/// One run's directories.
+pub(crate) struct Group {
+    name: String,
+    directories: Vec<(u8, OwnedFd)>,
+    cpu_base_ns: u64,
+}
+
+/// What the kernel counted.
+#[derive(Default)]
+pub(crate) struct Counted {
+    pub(crate) memory_peak_bytes: Option<u64>,
+    pub(crate) oom_kills: u64,
+    pub(crate) fork_failures: u64,
+}
+
+impl Parents {
+    pub(crate) fn make_group(&self, name: String) -> io::Result<Group> {
+        let mut group = Group {
+            name,
+            directories: Vec::new(),
+            cpu_base_ns: 0,
+        };
+        for (controllers, parent) in &self.directories {
+            match sys::make_directory(parent, &group.name) {
+                Ok(directory) => group.directories.push((*controllers, directory)),
+                Err(error) => {
+                    self.remove(&group).ok();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(group)
+    }
+
+    /// Fails while a process is still on its way out; call again then.
+    pub(crate) fn remove(&self, group: &Group) -> io::Result<()> {
+        let mut result = Ok(());
+        for (_, parent) in &self.directories {
+            match sys::remove_directory(parent, &group.name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => result = Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        result
+    }
+
+    /// At the very end. Whoever started us removes what can't be removed here.
+    pub(crate) fn remove_parents(&self) {
+        for (_, directory) in &self.directories {
+            sys::remove_directory(directory, &format!("../{}", self.name)).ok();
+        }
+    }
+}
+
+impl Group {
+    /// For `CLONE_INTO_CGROUP`, on the unified hierarchy.
+    pub(crate) fn unified(&self) -> Option<BorrowedFd<'_>> {
+        self.directories
+            .iter()
+            .find(|(kind, _)| kind & controller::V2 != 0)
+            .map(|(_, directory)| directory.as_fd())
+    }
+
+    /// What a process with one thread writes `0` to in order to join, on hierarchies of version 1: opened by us, and free
+    /// of the grace period that moving another process costs.
+    pub(crate) fn entrances(&self) -> io::Result<Vec<File>> {
+        let v1 = self
+            .directories
+            .iter()
+            .filter(|(kind, _)| kind & controller::V2 == 0);
+        v1.map(|(_, directory)| sys::open_write(directory, "tasks").map(File::from))
+            .collect()
+    }
+
+    /// Puts the limits of a step in force. Our own init counts as one process.
+    pub(crate) fn limit(&self, step: &Step) -> io::Result<()> {
+        let pids = u64::from(step.processes) + 1;
+        let quota = u64::from(step.cpu_millis) * CPU_PERIOD_US / 1000;
+        let memory = step.memory_bytes.to_string();
+        for (kind, directory) in &self.directories {
+            let has = |controllers| kind & controllers == controllers;
+            if has(controller::V2 | controller::MEMORY) {
+                write(directory, "memory.max", &memory)?;
+                write_if_there(directory, "memory.swap.max", "0")?;
+                write_if_there(directory, "memory.oom.group", "1")?;
+            } else if has(controller::MEMORY) {
+                // Memory and swap together may not be below memory, so their order depends on the direction.
+                let together = |value: &str| write_if_there(directory, "memory.memsw.limit_in_bytes", value);
+                together("-1")?;
+                write(directory, "memory.limit_in_bytes", &memory)?;
+                together(&memory)?;
+            }
+            if has(controller::PIDS) {
+                write(directory, "pids.max", &pids.to_string())?;
+            }
+            if has(controller::V2 | controller::CPU) {
+                write(directory, "cpu.max", &format!("{quota} {CPU_PERIOD_US}"))?;
+            } else if has(controller::CPU) {
+                write(directory, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
+                write(directory, "cpu.cfs_quota_us", &quota.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts from now on: what was used before was ours, or an earlier step's.
+    pub(crate) fn reset_counts(&mut self) {
+        for (kind, directory) in &self.directories {
+            if kind & controller::MEMORY != 0 {
+                let peak = if kind & controller::V2 != 0 {
+                    "memory.peak"
+                } else {
+                    "memory.max_usage_in_bytes"
+                };
+                // Kernels that can't reset it report the peak of all steps.
+                write(directory, peak, "0").ok();
+            }
+        }
+        self.cpu_base_ns = self.cpu_total_ns().unwrap_or(0);
+    }
+
+    /// CPU time of all processes, the dead ones included; none where nobody counts it.
+    pub(crate) fn cpu_ns(&self) -> Option<u64> {
+        self.cpu_total_ns()
+            .map(|total| total.saturating_sub(self.cpu_base_ns))
+    }
+
+    fn cpu_total_ns(&self) -> Option<u64> {
+        self.directories.iter().find_map(|(kind, directory)| {
+            if kind & controller::V2 != 0 {
+                field(&read(directory, "cpu.stat")?, "usage_usec").map(|us| us * 1000)
+            } else if kind & controller::CPUACCT != 0 {
+                read(directory, "cpuacct.usage")?.trim().parse().ok()
+            } else {
+                None
+            }
+        })
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        let mut counted = Counted::default();
+        for (kind, directory) in &self.directories {
+            let has = |controllers| kind & controllers == controllers;
+            let number = |name| read(directory, name)?.trim().parse().ok();
+            let count = |name, key| {
+                read(directory, name)
+                    .and_then(|text| field(&text, key))
+                    .unwrap_or(0)
+            };
+            if has(controller::V2 | controller::MEMORY) {
+                counted.memory_peak_bytes = number("memory.peak");
+                counted.oom_kills = count("memory.events", "oom_kill");
+            } else if has(controller::MEMORY) {
+                counted.memory_peak_bytes = number("memory.max_usage_in_bytes");
+                counted.oom_kills = count("memory.oom_control", "oom_kill");
+            }
+            if has(controller::PIDS) {
+                counted.fork_failures = count("pids.events", "max");
+            }
+        }
+        counted
+    }
+}
+
+fn field(text: &str, key: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+fn read(directory: &OwnedFd, name: &str) -> Option<String> {
+    let mut text = String::new();
+    File::from(sys::open_read(directory, name).ok()?)
+        .read_to_string(&mut text)
+        .ok()?;
+    Some(text)
+}
+
+fn write(directory: &OwnedFd, name: &str, value: &str) -> io::Result<()> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{name} = {value}: {error}"));
+    let mut file = File::from(sys::open_write(directory, name).map_err(named)?);
+    file.write_all(value.as_bytes()).map_err(named)
+}
+
+fn write_if_there(directory: &OwnedFd, name: &str, value: &str) -> io::Result<()> {
+    match write(directory, name, value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}

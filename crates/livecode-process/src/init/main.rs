@@ -1,0 +1,116 @@
+//! `livecode-init`: makes worlds for programs, and is the init of each.
+//!
+//! One process of it serves one sandbox of a host: static, single-threaded and small, so that starting a run costs the
+//! same whatever the host is. It does all cloning, in a PID namespace of its own, whose init it is: when it ends, however,
+//! everything that it started is dead. It ends when the host's end of the socket is closed, however that happens.
+//!
+//! ```text
+//! host ── outer (waits, so that the host has one child to reap)
+//!           └── helper: PID 1 of all runs, at home in a minimal root   ← the socket
+//!                 ├── init: PID 1 of one run, in namespaces of its own
+//!                 │     └── the program
+//!                 └── init …
+//! ```
+
+mod cgroup;
+#[path = "../protocol.rs"]
+mod protocol;
+mod root;
+mod runs;
+mod sys;
+mod world;
+
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::{FromRawFd, OwnedFd},
+};
+
+use crate::{
+    protocol::{Hello, Message},
+    sys::Fork,
+};
+
+const NAMESPACES: u64 =
+    sys::CLONE_NEWPID | sys::CLONE_NEWNS | sys::CLONE_NEWIPC | sys::CLONE_NEWUTS | sys::CLONE_NEWNET;
+
+fn main() {
+    // SAFETY: the host gave us its socket as standard input, and nothing else here owns that descriptor.
+    let host = unsafe { OwnedFd::from_raw_fd(0) };
+    if let Err(error) = begin(&host) {
+        refuse(&host, &error);
+    }
+    sys::exit(0)
+}
+
+/// The answer to a greeting that can't be followed.
+fn refuse(host: &OwnedFd, error: &io::Error) {
+    // Where the host is gone, nobody wants to know.
+    sys::send_packet(host, error.to_string().as_bytes()).ok();
+}
+
+fn begin(host: &OwnedFd) -> io::Result<()> {
+    sys::close_others(&mut [])?;
+    let ordinary_user = std::env::args().nth(1).as_deref() == Some("user");
+    let (ours, theirs) = sys::packet_pair()?;
+    let namespaces = NAMESPACES | if ordinary_user { sys::CLONE_NEWUSER } else { 0 };
+    match root::during("make namespaces", sys::fork(namespaces, None))? {
+        Fork::Parent { pid, .. } => {
+            drop(theirs);
+            if ordinary_user {
+                root::during(
+                    "map the user namespace",
+                    map_ids(&format!("/proc/{pid}"), 0, own_ids()?, false),
+                )?;
+            }
+            sys::send_packet(&ours, b"g")?;
+            // Only the helper holds the socket from here on: the host must see it end when the helper does.
+            sys::dup2(&File::open("/dev/null")?, 0)?;
+            sys::set_name(c"livecode-outer")?;
+            sys::wait(pid);
+        }
+        Fork::Child => {
+            drop(ours);
+            // Our parent has one thread, so this can't strike while it lives.
+            sys::set_process(sys::PR_SET_PDEATHSIG, sys::SIGKILL as _)?;
+            if sys::receive(&theirs, &mut [0; 1])?.0 == 0 {
+                return Ok(());
+            }
+            drop(theirs);
+            if let Err(error) = help(host) {
+                refuse(host, &error);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn own_ids() -> io::Result<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt;
+    let own = fs::metadata("/proc/self")?;
+    Ok((own.uid(), own.gid()))
+}
+
+/// Maps `inside` in the user namespace of a process to one user and group outside.
+fn map_ids(process: &str, inside: u32, outside: (u32, u32), may_set_groups: bool) -> io::Result<()> {
+    if !may_set_groups {
+        fs::write(format!("{process}/setgroups"), "deny")?;
+    }
+    fs::write(format!("{process}/uid_map"), format!("{inside} {} 1", outside.0))?;
+    fs::write(format!("{process}/gid_map"), format!("{inside} {} 1", outside.1))
+}
+
+fn help(host: &OwnedFd) -> io::Result<()> {
+    let mut packet = vec![0; 256 * 1024];
+    let (len, fds) = sys::receive(host, &mut packet)?;
+    let hello = Hello::decode(&packet[..len]).map_err(|_| io::Error::other("the greeting is damaged"))?;
+    drop(packet);
+    sys::set_name(c"livecode-helper")?;
+    root::build(&hello.shown)?;
+    let parents = cgroup::Parents {
+        directories: hello.cgroups.iter().copied().zip(fds).collect(),
+        name: hello.cgroup_name.clone(),
+    };
+    sys::send_packet(host, protocol::READY)?;
+    runs::serve(host, &hello, &parents)
+}

@@ -1,0 +1,177 @@
+//! The file system that every run of this helper starts from: read-only, built from a list, the host's left behind.
+//!
+//! It's built once. A run gets a copy of these few mounts, which it can't undo since they come from a namespace with more
+//! power, and adds what is its own: `/proc`, and one small file system in memory for `/work`, `/tmp` and `/dev/shm`.
+
+use std::{
+    env, fs, io,
+    os::unix::fs::symlink,
+    path::{Component, Path},
+};
+
+use crate::sys::{
+    self, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, bind, mount, pivot_root,
+    unmount,
+};
+
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+
+/// Files in /proc that tell about the host or reach into its kernel, beyond what permissions keep away.
+const MASKED: [&str; 9] = [
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/key-users",
+    "/proc/kallsyms",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+    "/proc/kmsg",
+    "/proc/kpagecount",
+];
+
+/// The most files and directories that a run may have at a time.
+const INODES: u32 = 65_536;
+
+/// Who the program is, by name.
+const ACCOUNTS: [(&str, &str); 4] = [
+    (
+        "/new/etc/passwd",
+        "root:x:0:0:root:/:/bin/false\nsandbox:x:1000:1000:sandbox:/work:/bin/sh\n",
+    ),
+    ("/new/etc/group", "root:x:0:\nsandbox:x:1000:\n"),
+    ("/new/etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"),
+    (
+        "/new/etc/nsswitch.conf",
+        "passwd: files\ngroup: files\nhosts: files\n",
+    ),
+];
+
+/// Adds to an error what was being done.
+pub(crate) fn during<T>(what: &str, result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|error| io::Error::new(error.kind(), format!("{what}: {error}")))
+}
+
+/// Builds it and makes it the root of this process, which must be alone in its mount and PID namespaces.
+pub(crate) fn build(shown: &[String]) -> io::Result<()> {
+    during(
+        "make mounts private",
+        mount("none", "/", "", MS_REC | MS_PRIVATE, ""),
+    )?;
+    // Two steps, since what is shown may be beneath the directory that we begin in.
+    during(
+        "mount a tmpfs on /tmp",
+        mount(
+            "tmpfs",
+            "/tmp",
+            "tmpfs",
+            MS_NOSUID | MS_NODEV,
+            "size=64k,mode=755",
+        ),
+    )?;
+    fs::create_dir("/tmp/old")?;
+    fs::create_dir("/tmp/new")?;
+    during("leave the host's root", pivot_root("/tmp", "/tmp/old"))?;
+    env::set_current_dir("/")?;
+    during(
+        "mount the new root",
+        mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755"),
+    )?;
+    for directory in ["etc", "proc", "dev", "dev/shm", "tmp", "work"] {
+        fs::create_dir(format!("/new/{directory}"))?;
+    }
+    for (path, text) in ACCOUNTS {
+        fs::write(path, text)?;
+    }
+    for device in DEVICES {
+        let (from, to) = (format!("/old/dev/{device}"), format!("/new/dev/{device}"));
+        fs::write(&to, "")?;
+        during(&from, bind(&from, &to).and_then(|()| sys::lock_down(&to, true)))?;
+    }
+    for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
+        symlink(format!("/proc/self/fd{target}"), format!("/new/dev/{name}"))?;
+    }
+    for path in shown {
+        during(&format!("show {path}"), show(path))?;
+    }
+    // A new /proc can only be mounted by somebody without power over the host where a whole one is visible already: this is
+    // the one that each run's own covers. It holds the helper and its runs, not the host.
+    during(
+        "mount /proc",
+        mount("proc", "/new/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, ""),
+    )?;
+    during("let go of the host's root", unmount("/old"))?;
+    env::set_current_dir("/new")?;
+    during("enter the new root", pivot_root(".", "."))?;
+    during("let go of the passage", unmount("."))?;
+    env::set_current_dir("/")?;
+    during(
+        "make / read-only",
+        mount("none", "/", "", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, ""),
+    )
+}
+
+/// Shows a path of the host's at the same place, as it is there: a link as a link, else by a read-only bind mount.
+fn show(path: &str) -> io::Result<()> {
+    let path = Path::new(path);
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let inside = path.strip_prefix("/").unwrap_or(path);
+    let (from, to) = (Path::new("/old").join(inside), Path::new("/new").join(inside));
+    let kind = match fs::symlink_metadata(&from) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if to.symlink_metadata().is_ok() {
+        // Beneath something that is shown already.
+        return Ok(());
+    }
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if kind.is_symlink() {
+        return symlink(fs::read_link(&from)?, &to);
+    }
+    if kind.is_dir() {
+        fs::create_dir(&to)?
+    } else {
+        fs::write(&to, "")?
+    }
+    let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+    bind(&from, &to)?;
+    sys::lock_down(&to, false)
+}
+
+/// What is a run's own. For its init, which is alone in its namespaces.
+pub(crate) fn furnish(file_bytes: u64) -> io::Result<()> {
+    during(
+        "mount /proc",
+        mount(
+            "proc",
+            "/proc",
+            "proc",
+            MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
+            "",
+        ),
+    )?;
+    for path in MASKED {
+        match bind("/dev/null", path) {
+            Ok(()) => {}
+            // This kernel has no such file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return during(path, Err(error)),
+        }
+    }
+    let size = format!("size={file_bytes},nr_inodes={INODES},mode=755,uid=1000,gid=1000");
+    during(
+        "mount the work directory",
+        mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, &size),
+    )?;
+    for (directory, at) in [("work", "/work"), ("shm", "/dev/shm"), ("tmp", "/tmp")] {
+        let directory = format!("/tmp/{directory}");
+        fs::create_dir(&directory)?;
+        during(at, bind(&directory, at))?;
+    }
+    env::set_current_dir("/work")
+}

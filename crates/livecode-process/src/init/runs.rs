@@ -1,0 +1,432 @@
+//! The helper's loop: begins runs, stops them when their time is up or nobody wants them, and reports their end.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek},
+    os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cgroup::{Group, Parents},
+    map_ids,
+    protocol::{End, Hello, Message, Report, Request, Step},
+    root::during,
+    sys::{self, Fork, PollFd},
+    world::{INSIDE_ID, News, Streams, World, be_init},
+};
+
+const NAMESPACES: u64 = sys::CLONE_NEWUSER
+    | sys::CLONE_NEWPID
+    | sys::CLONE_NEWNS
+    | sys::CLONE_NEWNET
+    | sys::CLONE_NEWIPC
+    | sys::CLONE_NEWUTS;
+
+/// How often used CPU time is looked at, at the least.
+const CPU_CHECK: Duration = Duration::from_millis(10);
+
+/// How long a cgroup whose processes are gone may refuse to be removed, and how often that is tried.
+const REMOVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(1));
+
+/// A run between its request and the death of its init.
+struct Run {
+    host: OwnedFd,
+    control: OwnedFd,
+    pidfd: OwnedFd,
+    group: Option<Group>,
+    steps: Vec<Step>,
+    slot: u32,
+    step: usize,
+    /// The current step's start; none before it and after its end.
+    started: Option<Instant>,
+    next_cpu_check: Option<Instant>,
+    report: Report,
+    /// Why it's being killed, or how it ended.
+    end: Option<End>,
+}
+
+/// A run that is dead, whose cgroup isn't gone yet.
+struct Dead {
+    host: OwnedFd,
+    group: Option<Group>,
+    report: Report,
+    since: Instant,
+}
+
+pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents) -> io::Result<()> {
+    let mut serving = Serving {
+        hello,
+        parents,
+        runs: Vec::new(),
+        dead: Vec::new(),
+        free_slots: Vec::new(),
+        made: 0,
+    };
+    while serving.turn(host)? {}
+    serving.end_all();
+    Ok(())
+}
+
+struct Serving<'a> {
+    hello: &'a Hello,
+    parents: &'a Parents,
+    runs: Vec<Run>,
+    dead: Vec<Dead>,
+    /// Host uids that no living run has, as offsets.
+    free_slots: Vec<u32>,
+    made: u64,
+}
+
+impl Serving<'_> {
+    /// Waits for something and deals with it; says whether there will be more.
+    fn turn(&mut self, host: &OwnedFd) -> io::Result<bool> {
+        let mut polled = vec![PollFd::readable(host)];
+        for run in &self.runs {
+            let mut wanted = PollFd::readable(&run.host);
+            if run.end.is_some() {
+                // It has said all it can say.
+                wanted.fd = -1;
+            }
+            polled.extend([
+                wanted,
+                PollFd::readable(&run.control),
+                PollFd::readable(&run.pidfd),
+            ]);
+        }
+        sys::poll(&mut polled, self.patience())?;
+        // From the last to the first, so that an ended run can be taken out.
+        for index in (0..self.runs.len()).rev() {
+            let [wanted, news, death] = [1, 2, 3].map(|offset| polled[3 * index + offset].is_ready());
+            let run = &mut self.runs[index];
+            if news {
+                run.listen();
+            }
+            if wanted {
+                run.stop(End::Killed);
+            }
+            run.check_time();
+            if death {
+                let run = self.runs.swap_remove(index);
+                self.bury(run);
+            }
+        }
+        self.clear_dead();
+        if polled[0].is_ready() {
+            return self.take_request(host);
+        }
+        Ok(true)
+    }
+
+    fn patience(&self) -> Option<i32> {
+        let now = Instant::now();
+        let times = self
+            .runs
+            .iter()
+            .flat_map(|run| [run.deadline(), run.next_cpu_check])
+            .flatten();
+        let removal = (!self.dead.is_empty()).then(|| now + REMOVAL.1);
+        let next = times.chain(removal).min()?;
+        // Rounded up, or the last millisecond would be spent in a busy loop.
+        Some(
+            i32::try_from(next.saturating_duration_since(now).as_micros().div_ceil(1000)).unwrap_or(i32::MAX),
+        )
+    }
+
+    fn take_request(&mut self, host: &OwnedFd) -> io::Result<bool> {
+        let (len, fds) = sys::receive(host, &mut [0; 1])?;
+        if len == 0 {
+            return Ok(false);
+        }
+        let mut fds = fds.into_iter();
+        if let Some(run_host) = fds.next() {
+            match self.begin(run_host, fds) {
+                Ok(run) => self.runs.push(run),
+                Err(dead) => self.dead.push(dead),
+            }
+        }
+        Ok(true)
+    }
+
+    fn begin(&mut self, host: OwnedFd, mut fds: impl Iterator<Item = OwnedFd>) -> Result<Run, Dead> {
+        // Where none is free, the runs have all from 0 on.
+        let slot = self
+            .free_slots
+            .pop()
+            .unwrap_or_else(|| u32::try_from(self.runs.len()).unwrap_or(u32::MAX));
+        let mut group = None;
+        match self.make_world(&mut fds, slot, &mut group) {
+            Ok((steps, control, pidfd)) => Ok(Run {
+                host,
+                control,
+                pidfd,
+                group,
+                steps,
+                slot,
+                step: 0,
+                started: None,
+                next_cpu_check: None,
+                report: Report::default(),
+                end: None,
+            }),
+            Err(error) => {
+                self.free_slots.push(slot);
+                let report = Report {
+                    message: error.to_string(),
+                    ..Report::default()
+                };
+                Err(Dead {
+                    host,
+                    group,
+                    report,
+                    since: Instant::now(),
+                })
+            }
+        }
+    }
+
+    /// Makes the cgroup and the namespaces, with an init in them that goes to work.
+    fn make_world(
+        &mut self,
+        fds: &mut impl Iterator<Item = OwnedFd>,
+        slot: u32,
+        made: &mut Option<Group>,
+    ) -> io::Result<(Vec<Step>, OwnedFd, OwnedFd)> {
+        let mut descriptor = || {
+            fds.next()
+                .ok_or_else(|| io::Error::other("a descriptor is missing"))
+        };
+        let request = read_request(descriptor()?)?;
+        let streams = Streams {
+            stdin: descriptor()?,
+            stdout: descriptor()?,
+            stderr: descriptor()?,
+            compile: fds.next(),
+        };
+        let first = request
+            .steps
+            .first()
+            .ok_or_else(|| io::Error::other("a request has no steps"))?;
+        let uid = match self.hello.first_uid {
+            Some(first_uid) => first_uid + slot,
+            None => 0,
+        };
+        self.made += 1;
+        let mut entrances = Vec::new();
+        let group = if self.parents.directories.is_empty() {
+            None
+        } else {
+            let group = during("make a cgroup", self.parents.make_group(self.made.to_string()))?;
+            let group = made.insert(group);
+            during("limit the cgroup", group.limit(first))?;
+            entrances = during("open the cgroup", group.entrances())?;
+            Some(&*group)
+        };
+        let (control, inner) = sys::packet_pair()?;
+        match during(
+            "make namespaces",
+            sys::fork(NAMESPACES, group.and_then(Group::unified)),
+        )? {
+            Fork::Child => be_init(World {
+                request: &request,
+                streams,
+                control: inner,
+                entrances,
+                seccomp: &self.hello.seccomp,
+                clear_groups: self.hello.first_uid.is_some(),
+            }),
+            Fork::Parent { pid, pidfd } => {
+                let ready = map_ids(
+                    &format!("/proc/{pid}"),
+                    INSIDE_ID,
+                    (uid, uid),
+                    self.hello.first_uid.is_some(),
+                )
+                .and_then(|()| sys::send_packet(&control, b"g"));
+                if let Err(error) = during("map the user namespace", ready) {
+                    sys::kill(&pidfd)?;
+                    sys::reap(&pidfd)?;
+                    return Err(error);
+                }
+                Ok((request.steps, control, pidfd))
+            }
+        }
+    }
+
+    /// Takes leave of a run whose init, and with it everything in its PID namespace, is dead.
+    fn bury(&mut self, mut run: Run) {
+        run.listen();
+        if let Err(error) = sys::reap(&run.pidfd) {
+            run.report.message = format!("reap: {error}");
+        }
+        run.report.step = u32::try_from(run.step).unwrap_or(u32::MAX);
+        if let Some(group) = &run.group {
+            let counted = group.counted();
+            run.report.cpu_ns = group.cpu_ns().unwrap_or(0);
+            run.report.memory_peak_bytes = counted.memory_peak_bytes;
+            run.report.oom_kills = counted.oom_kills;
+            run.report.fork_failures = counted.fork_failures;
+        }
+        run.report.end = match run.end {
+            Some(end) => end,
+            // The kernel chose our init to free memory, or all of the group at once.
+            None if run.report.oom_kills > 0 => End::Status(sys::SIGKILL),
+            None => {
+                run.report.message = "the init of the run died".into();
+                End::Failed
+            }
+        };
+        self.free_slots.push(run.slot);
+        self.dead.push(Dead {
+            host: run.host,
+            group: run.group,
+            report: run.report,
+            since: Instant::now(),
+        });
+    }
+
+    /// Reports the dead whose cgroup could be removed.
+    fn clear_dead(&mut self) {
+        let parents = self.parents;
+        self.dead.retain(|dead| {
+            let removed = dead.group.as_ref().map_or(Ok(()), |group| parents.remove(group));
+            if removed.is_err() && dead.since.elapsed() < REMOVAL.0 {
+                return true;
+            }
+            // One that can't be removed at all is left to whoever removes our parent directory.
+            report_to(&dead.host, &dead.report);
+            false
+        });
+    }
+
+    /// The host is gone or wants no more: nothing stays.
+    fn end_all(mut self) {
+        for mut run in std::mem::take(&mut self.runs) {
+            run.stop(End::Killed);
+            self.bury(run);
+        }
+        while !self.dead.is_empty() {
+            self.clear_dead();
+            thread::sleep(REMOVAL.1);
+        }
+        self.parents.remove_parents();
+    }
+}
+
+/// A host that doesn't listen any more has closed its end, which is its way of saying that it doesn't want to know.
+fn report_to(host: &OwnedFd, report: &Report) {
+    sys::send_packet(host, &report.encode()).ok();
+}
+
+fn read_request(file: OwnedFd) -> io::Result<Request> {
+    let (mut file, mut bytes) = (File::from(file), Vec::new());
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Request::decode(&bytes).map_err(|_| io::Error::other("the request is damaged"))
+}
+
+impl Run {
+    /// Hears what init has to say. Only called where there is something, or init is dead: never waits.
+    fn listen(&mut self) {
+        let mut packet = [0; 4096];
+        loop {
+            let mut polled = [PollFd::readable(&self.control)];
+            match sys::poll(&mut polled, Some(0)) {
+                Ok(()) if polled[0].is_ready() => {}
+                Ok(()) | Err(_) => return,
+            }
+            match sys::receive(&self.control, &mut packet) {
+                Ok((0, _)) | Err(_) => return,
+                Ok((len, _)) => {
+                    if let Some(news) = News::decode(&packet[..len]) {
+                        self.hear(news);
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Started => {
+                let now = Instant::now();
+                if let Some(group) = &mut self.group {
+                    group.reset_counts();
+                    self.next_cpu_check = Some(now + CPU_CHECK);
+                }
+                self.started = Some(now);
+            }
+            News::Ended { wall_ns, status } => {
+                self.report.wall_ns = wall_ns;
+                self.started = None;
+                self.next_cpu_check = None;
+                if status == 0 && self.step + 1 < self.steps.len() && self.end.is_none() {
+                    self.go_on();
+                } else {
+                    self.end = Some(End::Status(status));
+                }
+            }
+            News::NotStarted(reason) => {
+                self.end = Some(End::NotStarted);
+                self.report.message = reason;
+            }
+            News::Failed(reason) => {
+                self.end.get_or_insert(End::Failed);
+                self.report.message = reason;
+            }
+        }
+    }
+
+    fn go_on(&mut self) {
+        self.step += 1;
+        let limited = self
+            .group
+            .as_ref()
+            .map_or(Ok(()), |group| group.limit(&self.steps[self.step]));
+        match during("limit the cgroup", limited).and_then(|()| sys::send_packet(&self.control, b"g")) {
+            Ok(()) => {}
+            Err(error) => {
+                self.report.message = error.to_string();
+                self.stop(End::Failed);
+            }
+        }
+    }
+
+    /// When the current step's wall time is up.
+    fn deadline(&self) -> Option<Instant> {
+        self.started?
+            .checked_add(Duration::from_nanos(self.steps.get(self.step)?.wall_ns))
+    }
+
+    fn check_time(&mut self) {
+        let now = Instant::now();
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            return self.stop(End::WallTime);
+        }
+        let Some(step) = self.steps.get(self.step) else {
+            return;
+        };
+        if self.next_cpu_check.is_some_and(|check| check <= now) {
+            let used = self.group.as_ref().and_then(Group::cpu_ns).unwrap_or(0);
+            if used >= step.cpu_ns {
+                return self.stop(End::CpuTime);
+            }
+            // With every core at work it can't be used up sooner than this.
+            let cores = thread::available_parallelism().map_or(1, usize::from) as u32;
+            self.next_cpu_check = Some(now + CPU_CHECK.max(Duration::from_nanos(step.cpu_ns - used) / cores));
+        }
+    }
+
+    /// Kills everything; its death is heard of by the pidfd.
+    fn stop(&mut self, why: End) {
+        self.end.get_or_insert(why);
+        if let Some(started) = self.started.take() {
+            self.report.wall_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        }
+        self.next_cpu_check = None;
+        if let Err(error) = sys::kill(&self.pidfd) {
+            self.report.message = format!("kill: {error}");
+        }
+    }
+}

@@ -1,0 +1,587 @@
+//! The kernel's calls that std doesn't have, each wrapped so that the rest of the program is safe code.
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_ulong, c_void},
+    io,
+    mem::{size_of, zeroed},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    path::Path,
+    ptr,
+};
+
+pub(crate) const CLONE_NEWNS: u64 = 0x0002_0000;
+pub(crate) const CLONE_NEWCGROUP: u64 = 0x0200_0000;
+pub(crate) const CLONE_NEWUTS: u64 = 0x0400_0000;
+pub(crate) const CLONE_NEWIPC: u64 = 0x0800_0000;
+pub(crate) const CLONE_NEWUSER: u64 = 0x1000_0000;
+pub(crate) const CLONE_NEWPID: u64 = 0x2000_0000;
+pub(crate) const CLONE_NEWNET: u64 = 0x4000_0000;
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+pub(crate) const MS_RDONLY: c_ulong = 1;
+pub(crate) const MS_NOSUID: c_ulong = 2;
+pub(crate) const MS_NODEV: c_ulong = 4;
+pub(crate) const MS_NOEXEC: c_ulong = 8;
+pub(crate) const MS_REMOUNT: c_ulong = 32;
+pub(crate) const MS_BIND: c_ulong = 4096;
+pub(crate) const MS_REC: c_ulong = 16384;
+pub(crate) const MS_PRIVATE: c_ulong = 1 << 18;
+const MNT_DETACH: c_int = 2;
+const MOUNT_ATTR_RDONLY: u64 = 1;
+const MOUNT_ATTR_NOSUID: u64 = 2;
+const MOUNT_ATTR_NODEV: u64 = 4;
+const AT_RECURSIVE: c_uint = 0x8000;
+const AT_FDCWD: c_int = -100;
+const AT_REMOVEDIR: c_int = 0x200;
+
+pub(crate) const SIGKILL: c_int = 9;
+const SIGCHLD: u64 = 17;
+const SIGPIPE: c_int = 13;
+const P_PIDFD: c_int = 3;
+const WEXITED: c_int = 4;
+const SOL_SOCKET: c_int = 1;
+const SCM_RIGHTS: c_int = 1;
+const MSG_NOSIGNAL: c_int = 0x4000;
+const MSG_CMSG_CLOEXEC: c_int = 0x4000_0000;
+const O_RDONLY: c_int = 0;
+const O_WRONLY: c_int = 1;
+const O_CLOEXEC: c_int = 0o2_000_000;
+#[cfg(target_arch = "aarch64")]
+const O_DIRECTORY: c_int = 0o40_000;
+#[cfg(not(target_arch = "aarch64"))]
+const O_DIRECTORY: c_int = 0o200_000;
+
+pub(crate) const PR_SET_PDEATHSIG: c_int = 1;
+pub(crate) const PR_SET_DUMPABLE: c_int = 4;
+pub(crate) const PR_SET_NAME: c_int = 15;
+pub(crate) const PR_SET_SECCOMP: c_int = 22;
+pub(crate) const PR_CAPBSET_DROP: c_int = 24;
+pub(crate) const PR_SET_SECUREBITS: c_int = 28;
+pub(crate) const PR_SET_NO_NEW_PRIVS: c_int = 38;
+pub(crate) const PR_CAP_AMBIENT: c_int = 47;
+pub(crate) const PR_CAP_AMBIENT_CLEAR_ALL: c_ulong = 4;
+pub(crate) const SECCOMP_MODE_FILTER: c_ulong = 2;
+
+const SYS_CLONE3: c_long = 435;
+const SYS_CLOSE_RANGE: c_long = 436;
+const SYS_MOUNT_SETATTR: c_long = 442;
+const SYS_PIDFD_SEND_SIGNAL: c_long = 424;
+#[cfg(target_arch = "x86_64")]
+const SYS_PIVOT_ROOT: c_long = 155;
+#[cfg(target_arch = "x86_64")]
+const SYS_CAPSET: c_long = 126;
+#[cfg(target_arch = "aarch64")]
+const SYS_PIVOT_ROOT: c_long = 41;
+#[cfg(target_arch = "aarch64")]
+const SYS_CAPSET: c_long = 91;
+
+/// A resource of `setrlimit`.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub(crate) enum Resource {
+    Cpu = 0,
+    Fsize = 1,
+    Stack = 3,
+    Core = 4,
+    Nproc = 6,
+    Nofile = 7,
+    Memlock = 8,
+    Msgqueue = 12,
+    Nice = 13,
+    Rtprio = 14,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+#[repr(C)]
+struct Iovec {
+    base: *mut c_void,
+    len: usize,
+}
+
+#[repr(C)]
+struct Msghdr {
+    name: *mut c_void,
+    name_len: c_uint,
+    iov: *mut Iovec,
+    iov_len: usize,
+    control: *mut c_void,
+    control_len: usize,
+    flags: c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PollFd {
+    pub(crate) fd: RawFd,
+    pub(crate) events: i16,
+    pub(crate) revents: i16,
+}
+
+impl PollFd {
+    pub(crate) fn readable(fd: &impl AsRawFd) -> Self {
+        Self {
+            fd: fd.as_raw_fd(),
+            events: 1,
+            revents: 0,
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.revents != 0
+    }
+}
+
+#[repr(C)]
+struct SockFprog {
+    len: u16,
+    filter: *const u8,
+}
+
+unsafe extern "C" {
+    fn syscall(number: c_long, ...) -> c_long;
+    fn prctl(option: c_int, ...) -> c_int;
+    #[link_name = "mount"]
+    fn c_mount(
+        source: *const c_char,
+        target: *const c_char,
+        kind: *const c_char,
+        flags: c_ulong,
+        data: *const c_void,
+    ) -> c_int;
+    fn umount2(target: *const c_char, flags: c_int) -> c_int;
+    fn unshare(flags: c_int) -> c_int;
+    #[link_name = "sethostname"]
+    fn c_sethostname(name: *const c_char, len: usize) -> c_int;
+    fn setresuid(real: c_uint, effective: c_uint, saved: c_uint) -> c_int;
+    fn setresgid(real: c_uint, effective: c_uint, saved: c_uint) -> c_int;
+    fn setgroups(count: usize, groups: *const c_uint) -> c_int;
+    #[link_name = "setsid"]
+    fn c_setsid() -> c_int;
+    fn getrlimit(resource: c_int, limit: *mut [u64; 2]) -> c_int;
+    fn setrlimit(resource: c_int, limit: *const [u64; 2]) -> c_int;
+    #[link_name = "dup2"]
+    fn c_dup2(from: c_int, to: c_int) -> c_int;
+    #[link_name = "execve"]
+    fn c_execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    #[link_name = "kill"]
+    fn c_kill(pid: c_int, signal: c_int) -> c_int;
+    #[link_name = "waitpid"]
+    fn c_waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+    fn waitid(kind: c_int, id: c_uint, info: *mut [u64; 16], options: c_int) -> c_int;
+    fn signal(number: c_int, handler: usize) -> usize;
+    fn _exit(status: c_int) -> !;
+    #[link_name = "poll"]
+    fn c_poll(fds: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
+    fn recvmsg(socket: c_int, message: *mut Msghdr, flags: c_int) -> isize;
+    fn send(socket: c_int, bytes: *const c_void, len: usize, flags: c_int) -> isize;
+    fn socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut [c_int; 2]) -> c_int;
+    #[link_name = "umask"]
+    fn c_umask(mask: c_uint) -> c_uint;
+    fn openat(directory: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
+    fn mkdirat(directory: c_int, path: *const c_char, mode: c_uint) -> c_int;
+    fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
+}
+
+fn check(result: impl Into<i64>) -> io::Result<i64> {
+    let result = result.into();
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+pub(crate) fn c_string(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {
+    CString::new(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+fn path_string(path: impl AsRef<Path>) -> io::Result<CString> {
+    c_string(path.as_ref().as_os_str().as_encoded_bytes())
+}
+
+/// What [`fork`] gave back.
+pub(crate) enum Fork {
+    Parent { pid: i32, pidfd: OwnedFd },
+    Child,
+}
+
+/// `clone3` like fork, with new namespaces, into a cgroup of the unified hierarchy where one is given.
+pub(crate) fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Fork> {
+    let mut pidfd: c_int = -1;
+    let mut args = CloneArgs {
+        flags: namespaces | CLONE_PIDFD,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: SIGCHLD,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: the arguments live through the call and have the size that is given. No stack is given and memory isn't
+    // shared, so the child goes on with a copy of everything; this process has one thread, so no lock is left behind.
+    let pid = check(unsafe { syscall(SYS_CLONE3, &raw mut args, size_of::<CloneArgs>()) })?;
+    if pid == 0 {
+        return Ok(Fork::Child);
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Fork::Parent {
+        pid: pid as i32,
+        pidfd,
+    })
+}
+
+pub(crate) fn mount(source: &str, target: &str, kind: &str, flags: c_ulong, data: &str) -> io::Result<()> {
+    let (source, target, kind, data) = (
+        c_string(source)?,
+        path_string(target)?,
+        c_string(kind)?,
+        c_string(data)?,
+    );
+    // SAFETY: four strings that live through the call.
+    check(unsafe {
+        c_mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            data.as_ptr().cast(),
+        )
+    })
+    .map(drop)
+}
+
+pub(crate) fn bind(source: &str, target: &str) -> io::Result<()> {
+    mount(source, target, "", MS_BIND | MS_REC, "")
+}
+
+/// Makes everything mounted at `target` and below read-only and free of set-user-id, and of devices unless told otherwise.
+pub(crate) fn lock_down(target: &str, devices: bool) -> io::Result<()> {
+    let attributes = MountAttr {
+        set: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | if devices { 0 } else { MOUNT_ATTR_NODEV },
+        clear: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let target = path_string(target)?;
+    // SAFETY: the string and the structure live through the call, the structure has the size that is given.
+    check(unsafe {
+        syscall(
+            SYS_MOUNT_SETATTR,
+            AT_FDCWD,
+            target.as_ptr(),
+            AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<MountAttr>(),
+        )
+    })
+    .map(drop)
+}
+
+pub(crate) fn unmount(target: &str) -> io::Result<()> {
+    let target = path_string(target)?;
+    // SAFETY: a string that lives through the call.
+    check(unsafe { umount2(target.as_ptr(), MNT_DETACH) }).map(drop)
+}
+
+pub(crate) fn pivot_root(new: &str, old: &str) -> io::Result<()> {
+    let (new, old) = (path_string(new)?, path_string(old)?);
+    // SAFETY: two strings that live through the call.
+    check(unsafe { syscall(SYS_PIVOT_ROOT, new.as_ptr(), old.as_ptr()) }).map(drop)
+}
+
+pub(crate) fn unshare_cgroup() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { unshare(CLONE_NEWCGROUP as c_int) }).map(drop)
+}
+
+pub(crate) fn sethostname(name: &CStr) -> io::Result<()> {
+    // SAFETY: a string and its length.
+    check(unsafe { c_sethostname(name.as_ptr(), name.count_bytes()) }).map(drop)
+}
+
+/// Becomes that user and group, without supplementary groups where those may be changed.
+pub(crate) fn become_user(uid: u32, gid: u32, clear_groups: bool) -> io::Result<()> {
+    // SAFETY: no memory is involved; no groups are read where the count is 0.
+    unsafe {
+        if clear_groups {
+            check(setgroups(0, ptr::null()))?;
+        }
+        check(setresgid(gid, gid, gid))?;
+        check(setresuid(uid, uid, uid)).map(drop)
+    }
+}
+
+pub(crate) fn set_process(option: c_int, value: c_ulong) -> io::Result<()> {
+    // SAFETY: only options whose arguments are integers are passed here.
+    check(unsafe { prctl(option, value, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) }).map(drop)
+}
+
+pub(crate) fn set_name(name: &CStr) -> io::Result<()> {
+    // SAFETY: a string; the kernel reads 16 bytes of it at most and stops at its end.
+    check(unsafe { prctl(PR_SET_NAME, name.as_ptr()) }).map(drop)
+}
+
+/// Gives up every capability in every set, for good.
+pub(crate) fn drop_capabilities() -> io::Result<()> {
+    // All but keep-caps, each with its lock: root has no powers by being root, and nothing is raised on exec.
+    const SECUREBITS: c_ulong = 0b1110_1111;
+    for capability in 0.. {
+        match set_process(PR_CAPBSET_DROP, capability) {
+            Ok(()) => {}
+            // The one after the last that this kernel knows.
+            Err(error) if error.raw_os_error() == Some(22) && capability > 30 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    set_process(PR_SET_SECUREBITS, SECUREBITS)?;
+    set_process(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)?;
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let none = [0u32; 6];
+    // SAFETY: a header of version 3 for this process and the two triples of that version.
+    check(unsafe { syscall(SYS_CAPSET, header.as_ptr(), none.as_ptr()) }).map(drop)
+}
+
+pub(crate) fn install_seccomp(program: &[u8]) -> io::Result<()> {
+    let instructions =
+        u16::try_from(program.len() / 8).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = SockFprog {
+        len: instructions,
+        filter: program.as_ptr(),
+    };
+    // SAFETY: the kernel reads `len` instructions of 8 bytes at `filter`, which are there and live through the call.
+    check(unsafe { prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &raw const program) }).map(drop)
+}
+
+pub(crate) fn setsid() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { c_setsid() }).map(drop)
+}
+
+/// Lowers a limit; what is lower already stays so.
+pub(crate) fn lower_rlimit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let mut limit = [0u64; 2];
+    // SAFETY: the pair lives through the call.
+    check(unsafe { getrlimit(resource as c_int, &raw mut limit) })?;
+    limit = [soft.min(limit[1]), hard.min(limit[1])];
+    // SAFETY: as before.
+    check(unsafe { setrlimit(resource as c_int, &raw const limit) }).map(drop)
+}
+
+pub(crate) fn dup2(from: &impl AsRawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is involved; only standard streams, which std doesn't own, are replaced.
+    check(unsafe { c_dup2(from.as_raw_fd(), to) }).map(drop)
+}
+
+/// Closes every descriptor from 3 on that isn't in `keep`. The owners of the others must never be dropped afterwards.
+pub(crate) fn close_others(keep: &mut [RawFd]) -> io::Result<()> {
+    keep.sort_unstable();
+    let mut first = 3;
+    for &fd in keep.iter().chain([&RawFd::MAX]) {
+        if fd > first {
+            // SAFETY: no memory is involved; the caller gives up the owners.
+            check(unsafe { syscall(SYS_CLOSE_RANGE, first as c_uint, (fd - 1) as c_uint, 0 as c_uint) })?;
+        }
+        first = first.max(fd.saturating_add(1));
+    }
+    Ok(())
+}
+
+/// Only comes back where it fails.
+pub(crate) fn execve(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+        strings
+            .iter()
+            .map(|string| string.as_ptr())
+            .chain([ptr::null()])
+            .collect()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: three things that live through the call: a string and two lists of strings that end with a null.
+    unsafe { c_execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+pub(crate) fn kill_all_but_me() {
+    // SAFETY: no memory is involved. It fails where there is nobody, which is fine.
+    unsafe { c_kill(-1, SIGKILL) };
+}
+
+/// Waits for a child: its pid and raw status. None where there is no child.
+pub(crate) fn wait(pid: i32) -> Option<(i32, i32)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the status lives through the call.
+        match check(unsafe { c_waitpid(pid, &raw mut status, 0) }) {
+            Ok(pid) => return Some((pid as i32, status)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Reaps the child that a pidfd names.
+pub(crate) fn reap(pidfd: &OwnedFd) -> io::Result<()> {
+    let mut info = [0u64; 16];
+    // SAFETY: `siginfo_t` has 128 bytes, and these are there.
+    check(unsafe { waitid(P_PIDFD, pidfd.as_raw_fd() as c_uint, &raw mut info, WEXITED) }).map(drop)
+}
+
+pub(crate) fn kill(pidfd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe {
+        syscall(
+            SYS_PIDFD_SEND_SIGNAL,
+            pidfd.as_raw_fd(),
+            SIGKILL,
+            ptr::null::<c_void>(),
+            0 as c_uint,
+        )
+    })
+    .map(drop)
+}
+
+/// std ignores SIGPIPE in a program of its own, and what is ignored stays so across exec.
+pub(crate) fn default_sigpipe() {
+    // SAFETY: 0 is the default handler.
+    unsafe { signal(SIGPIPE, 0) };
+}
+
+pub(crate) fn exit(status: c_int) -> ! {
+    // SAFETY: never comes back; nothing of ours needs an exit handler.
+    unsafe { _exit(status) }
+}
+
+/// Waits until something is readable or hung up, at most so long; forever without a time.
+pub(crate) fn poll(fds: &mut [PollFd], timeout_ms: Option<i32>) -> io::Result<()> {
+    // SAFETY: the list and its length.
+    match check(unsafe { c_poll(fds.as_mut_ptr(), fds.len() as c_ulong, timeout_ms.unwrap_or(-1)) }) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// One packet and the descriptors that came with it; an empty one at the end.
+pub(crate) fn receive(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    const HEADER: usize = size_of::<usize>() + 2 * size_of::<c_int>();
+    const MAX_FDS: usize = 16;
+    #[repr(C, align(8))]
+    struct Control([u8; HEADER + MAX_FDS * size_of::<c_int>()]);
+    let mut control = Control([0; HEADER + MAX_FDS * size_of::<c_int>()]);
+    let mut part = Iovec {
+        base: buffer.as_mut_ptr().cast(),
+        len: buffer.len(),
+    };
+    // SAFETY: all zeroes is an empty message.
+    let mut message: Msghdr = unsafe { zeroed() };
+    message.iov = &raw mut part;
+    message.iov_len = 1;
+    message.control = control.0.as_mut_ptr().cast();
+    message.control_len = control.0.len();
+    // SAFETY: the message points to a buffer and a control area that live through the call, with their lengths.
+    let len = check(unsafe { recvmsg(socket.as_raw_fd(), &raw mut message, MSG_CMSG_CLOEXEC) } as i64)?;
+    let mut fds = Vec::new();
+    if message.control_len >= HEADER {
+        let word = |at: usize| c_int::from_ne_bytes([0, 1, 2, 3].map(|byte| control.0[at + byte]));
+        let mut size = [0; size_of::<usize>()];
+        size.copy_from_slice(&control.0[..size_of::<usize>()]);
+        let end = usize::from_ne_bytes(size)
+            .min(message.control_len)
+            .min(control.0.len());
+        let (level, kind) = (
+            word(size_of::<usize>()),
+            word(size_of::<usize>() + size_of::<c_int>()),
+        );
+        if (level, kind) == (SOL_SOCKET, SCM_RIGHTS) {
+            for at in (HEADER..end).step_by(size_of::<c_int>()) {
+                // SAFETY: the kernel has just made these descriptors for us.
+                fds.push(unsafe { OwnedFd::from_raw_fd(word(at)) });
+            }
+        }
+    }
+    Ok((len as usize, fds))
+}
+
+pub(crate) fn send_packet(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: bytes and their length.
+    check(unsafe {
+        send(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            MSG_NOSIGNAL,
+        )
+    } as i64)
+    .map(drop)
+}
+
+/// Two ends of a packet socket.
+pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    const AF_UNIX: c_int = 1;
+    const SOCK_SEQPACKET_CLOEXEC: c_int = 5 | O_CLOEXEC;
+    let mut pair = [0; 2];
+    // SAFETY: the pair lives through the call.
+    check(unsafe { socketpair(AF_UNIX, SOCK_SEQPACKET_CLOEXEC, 0, &raw mut pair) })?;
+    // SAFETY: the kernel has just made these descriptors for us.
+    Ok(unsafe { (OwnedFd::from_raw_fd(pair[0]), OwnedFd::from_raw_fd(pair[1])) })
+}
+
+pub(crate) fn umask(mask: u32) {
+    // SAFETY: no memory is involved; it can't fail.
+    unsafe { c_umask(mask) };
+}
+
+fn open_at(directory: &OwnedFd, name: &str, flags: c_int) -> io::Result<OwnedFd> {
+    let name = c_string(name)?;
+    // SAFETY: a string that lives through the call; without O_CREAT there is no mode.
+    let fd = check(unsafe { openat(directory.as_raw_fd(), name.as_ptr(), flags | O_CLOEXEC) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+pub(crate) fn open_read(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    open_at(directory, name, O_RDONLY)
+}
+
+pub(crate) fn open_write(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    open_at(directory, name, O_WRONLY)
+}
+
+pub(crate) fn make_directory(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let c_name = c_string(name)?;
+    // SAFETY: a string that lives through the call.
+    check(unsafe { mkdirat(directory.as_raw_fd(), c_name.as_ptr(), 0o755) })?;
+    open_at(directory, name, O_RDONLY | O_DIRECTORY)
+}
+
+pub(crate) fn remove_directory(directory: &OwnedFd, name: &str) -> io::Result<()> {
+    let name = c_string(name)?;
+    // SAFETY: a string that lives through the call.
+    check(unsafe { unlinkat(directory.as_raw_fd(), name.as_ptr(), AT_REMOVEDIR) }).map(drop)
+}

@@ -1,0 +1,284 @@
+//! The inside of a run: the init of its PID namespace, and the program that it starts.
+
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::fd::{AsRawFd, OwnedFd},
+    time::Instant,
+};
+
+use crate::{
+    protocol::{Request, Step},
+    root::{self, during},
+    sys::{self, Fork, Resource},
+};
+
+/// Who a program is inside.
+pub(crate) const INSIDE_ID: u32 = 1000;
+
+/// The program's streams, as the host gave them.
+pub(crate) struct Streams {
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    /// Both streams of every step before the last.
+    pub(crate) compile: Option<OwnedFd>,
+}
+
+/// What init tells the helper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The step's process is about to be.
+    Started,
+    /// It ended, after so many nanoseconds, with this raw status.
+    Ended { wall_ns: u64, status: i32 },
+    /// Its command could not be executed.
+    NotStarted(String),
+    /// We failed.
+    Failed(String),
+}
+
+impl News {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Started => vec![0],
+            Self::Ended { wall_ns, status } => {
+                [&[1], &wall_ns.to_le_bytes()[..], &status.to_le_bytes()].concat()
+            }
+            Self::NotStarted(reason) => [&[2], reason.as_bytes()].concat(),
+            Self::Failed(reason) => [&[3], reason.as_bytes()].concat(),
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first()?;
+        let text = || String::from_utf8_lossy(rest).into_owned();
+        match tag {
+            0 => Some(Self::Started),
+            1 => {
+                let (wall_ns, status) = rest.split_first_chunk()?;
+                let status = i32::from_le_bytes(status.try_into().ok()?);
+                Some(Self::Ended {
+                    wall_ns: u64::from_le_bytes(*wall_ns),
+                    status,
+                })
+            }
+            2 => Some(Self::NotStarted(text())),
+            3 => Some(Self::Failed(text())),
+            _ => None,
+        }
+    }
+}
+
+/// All that init needs.
+pub(crate) struct World<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) streams: Streams,
+    /// To the helper. A packet from it is the go for the next step.
+    pub(crate) control: OwnedFd,
+    pub(crate) entrances: Vec<File>,
+    pub(crate) seccomp: &'a [u8],
+    /// Whether the helper may change groups: not where an ordinary user started it.
+    pub(crate) clear_groups: bool,
+}
+
+/// Is the init of a run. What it holds of the helper's is closed first; its memory is a copy that no program can read.
+pub(crate) fn be_init(world: World<'_>) -> ! {
+    let control = world.control.as_raw_fd();
+    if let Err(error) = live(world) {
+        let news = News::Failed(error.to_string()).encode();
+        // Where the helper is gone, so are we.
+        sys::send_packet(&control, &news).ok();
+    }
+    sys::exit(0)
+}
+
+fn live(mut world: World<'_>) -> io::Result<()> {
+    let streams = &world.streams;
+    let mut keep: Vec<_> = [&streams.stdin, &streams.stdout, &streams.stderr, &world.control]
+        .into_iter()
+        .chain(&streams.compile)
+        .map(AsRawFd::as_raw_fd)
+        .chain(world.entrances.iter().map(AsRawFd::as_raw_fd))
+        .collect();
+    sys::close_others(&mut keep)?;
+    for mut entrance in std::mem::take(&mut world.entrances) {
+        during("enter the cgroup", entrance.write_all(b"0"))?;
+    }
+    // The first go: the user namespace is mapped.
+    wait_for_go(&world.control)?;
+    during(
+        "become another user",
+        sys::become_user(INSIDE_ID, INSIDE_ID, world.clear_groups),
+    )?;
+    sys::set_process(sys::PR_SET_DUMPABLE, 0)?;
+    during("leave the cgroup's path", sys::unshare_cgroup())?;
+    during("name the host", sys::sethostname(c"sandbox"))?;
+    sys::umask(0o022);
+    let steps = &world.request.steps;
+    root::furnish(steps.iter().map(|step| step.file_bytes).max().unwrap_or(0))?;
+    place_files(&world.request.files)?;
+    during("give up capabilities", sys::drop_capabilities())?;
+    during(
+        "give up new privileges",
+        sys::set_process(sys::PR_SET_NO_NEW_PRIVS, 1),
+    )?;
+    for (index, step) in steps.iter().enumerate() {
+        if index > 0 {
+            wait_for_go(&world.control)?;
+        }
+        let is_last = index + 1 == steps.len();
+        if !run_step(&world, step, is_last)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn wait_for_go(control: &OwnedFd) -> io::Result<()> {
+    match sys::receive(control, &mut [0; 1])? {
+        (0, _) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the helper is gone")),
+        _ => Ok(()),
+    }
+}
+
+/// The paths were checked by the host: relative and plain. Nobody else is here yet.
+fn place_files(files: &[(String, Vec<u8>)]) -> io::Result<()> {
+    for (path, content) in files {
+        if let Some((directory, _)) = path.rsplit_once('/') {
+            during(directory, fs::create_dir_all(directory))?;
+        }
+        during(path, fs::write(path, content))?;
+    }
+    Ok(())
+}
+
+/// Runs a step to its end; says whether the next one may follow.
+fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
+    let env = strings(&world.request.env)?;
+    let (path, argv) = (sys::c_string(step.path.clone())?, strings(&step.argv)?);
+    let (mut trouble, report) = io::pipe()?;
+    sys::send_packet(&world.control, &News::Started.encode())?;
+    let began = Instant::now();
+    let main = match sys::fork(0, None)? {
+        Fork::Child => {
+            let error = match prepare(world, step, is_last, report.as_raw_fd()) {
+                Ok(()) => (b'x', sys::execve(&path, &argv, &env)),
+                Err(error) => (b'p', error),
+            };
+            // Where nobody listens, the exit status says it.
+            (&report)
+                .write_all(&[&[error.0], error.1.to_string().as_bytes()].concat())
+                .ok();
+            sys::exit(127)
+        }
+        Fork::Parent { pid, .. } => pid,
+    };
+    drop(report);
+    let mut said = Vec::new();
+    trouble.read_to_end(&mut said)?;
+    if let Some((&kind, reason)) = said.split_first() {
+        let reason = String::from_utf8_lossy(reason).into_owned();
+        let news = if kind == b'x' {
+            News::NotStarted(reason)
+        } else {
+            News::Failed(reason)
+        };
+        sys::send_packet(&world.control, &news.encode())?;
+        return Ok(false);
+    }
+    let status = loop {
+        match sys::wait(-1) {
+            Some((pid, status)) if pid == main => break status,
+            Some(_) => {}
+            None => {
+                return Err(io::Error::other(
+                    "the program's process is not there to be waited for",
+                ));
+            }
+        }
+    };
+    let wall_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    if !is_last {
+        // Whatever the step left running must not see the next one. The last one's go with us.
+        sys::kill_all_but_me();
+        while sys::wait(-1).is_some() {}
+    }
+    sys::send_packet(&world.control, &News::Ended { wall_ns, status }.encode())?;
+    Ok(status == 0 && !is_last)
+}
+
+fn strings(list: &[Vec<u8>]) -> io::Result<Vec<CString>> {
+    list.iter().map(|bytes| sys::c_string(bytes.clone())).collect()
+}
+
+/// The last of our own instructions in the process that becomes the program.
+fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Result<()> {
+    sys::setsid()?;
+    sys::default_sigpipe();
+    let streams = &world.streams;
+    match (&streams.compile, is_last) {
+        (Some(output), false) => {
+            sys::dup2(&File::open("/dev/null")?, 0)?;
+            sys::dup2(output, 1)?;
+            sys::dup2(output, 2)?;
+        }
+        (None | Some(_), _) => {
+            sys::dup2(&streams.stdin, 0)?;
+            sys::dup2(&streams.stdout, 1)?;
+            sys::dup2(&streams.stderr, 2)?;
+        }
+    }
+    // It closes itself on exec, which is how init learns of it.
+    sys::close_others(&mut [report])?;
+    let cpu_seconds = step.cpu_ns.div_ceil(1_000_000_000) + 1;
+    for (resource, soft, hard) in [
+        (Resource::Cpu, cpu_seconds, cpu_seconds + 1),
+        (Resource::Fsize, step.file_bytes, step.file_bytes),
+        (Resource::Stack, 8 << 20, 64 << 20),
+        (Resource::Core, 0, 0),
+        (
+            Resource::Nproc,
+            u64::from(step.processes) + 1,
+            u64::from(step.processes) + 1,
+        ),
+        (Resource::Nofile, 1024, 1024),
+        (Resource::Memlock, 64 << 10, 64 << 10),
+        (Resource::Msgqueue, 0, 0),
+        (Resource::Nice, 0, 0),
+        (Resource::Rtprio, 0, 0),
+    ] {
+        during("lower a resource limit", sys::lower_rlimit(resource, soft, hard))?;
+    }
+    during(
+        "install the system call filter",
+        sys::install_seccomp(world.seccomp),
+    )?;
+    during("check the confinement", verify())
+}
+
+/// Reads back from the kernel what must be in force. Fails closed.
+fn verify() -> io::Result<()> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let none = "0000000000000000";
+    let expected = [
+        ("Seccomp:", "2"),
+        ("NoNewPrivs:", "1"),
+        ("CapInh:", none),
+        ("CapPrm:", none),
+        ("CapEff:", none),
+        ("CapBnd:", none),
+        ("CapAmb:", none),
+    ];
+    for (name, value) in expected {
+        let found = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim);
+        if found != Some(value) {
+            return Err(io::Error::other(format!("{name} is {found:?}, not {value}")));
+        }
+    }
+    Ok(())
+}
