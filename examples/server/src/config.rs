@@ -1,0 +1,276 @@
+//! What the operator decides: flags, and environment variables by the same names.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
+use livecode::{Ceiling, Error, Languages, Limits, Result};
+
+/// The HTTP API and the worker of livecode in one process.
+///
+/// Each flag can be given as an environment variable by the name in its brackets; a flag wins.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "livecode-server", version)]
+pub struct Config {
+    /// Address and port to listen on [default: 127.0.0.1:3000]. Anybody who reaches it can run programs: one that isn't
+    /// loopback needs ALLOW_ANONYMOUS=1
+    #[arg(long, env, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// Port on 127.0.0.1, in place of LISTEN, which wins
+    #[arg(long, env)]
+    pub port: Option<u16>,
+
+    /// Let everybody who can reach the address run programs
+    #[arg(long, env, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub allow_anonymous: bool,
+
+    /// What this process does
+    #[arg(long, env, value_enum, default_value_t = Role::All)]
+    pub role: Role,
+
+    /// Where sessions and executions live: memory: (gone with the process) or sqlite://FILE, made where there is none
+    #[arg(long, env, default_value = "sqlite://livecode.db", hide_env_values = true)]
+    pub database_url: String,
+
+    /// How work reaches workers: database (the same one) or memory: (within this process)
+    #[arg(long, env, default_value = "database", hide_env_values = true)]
+    pub queue_url: String,
+
+    /// What programs are contained by
+    #[arg(long, env, value_enum, default_value_t = SandboxKind::Process)]
+    pub sandbox: SandboxKind,
+
+    /// What happens where a protection can't be had on this machine
+    #[arg(long, env, value_enum, default_value_t = Isolation::Strict)]
+    pub isolation: Isolation,
+
+    /// Programs at a time [default: the number of cores]
+    #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+
+    /// Wall time of a run in milliseconds: the default, and the most that a request may ask for; so for all limits
+    #[arg(long, env, default_value_t = millis(Limits::RUN.wall_time), value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit_wall_ms: u64,
+
+    /// CPU time of all processes of a run together in milliseconds
+    #[arg(long, env, default_value_t = millis(Limits::RUN.cpu_time), value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit_cpu_ms: u64,
+
+    /// Memory of a run, its files in memory included
+    #[arg(long, env, default_value_t = Limits::RUN.memory_bytes, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit_memory_bytes: u64,
+
+    /// Processes and threads of a run at a time
+    #[arg(long, env, default_value_t = Limits::RUN.processes, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit_processes: u32,
+
+    /// Output that is kept, for each of the two streams
+    #[arg(long, env, default_value_t = Limits::RUN.output_bytes, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit_output_bytes: u64,
+
+    /// What all files that a run writes may hold
+    #[arg(long, env, default_value_t = Limits::RUN.file_bytes, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit_file_bytes: u64,
+
+    /// Processors that a run may use at a time, such as 0.5
+    #[arg(long, env, default_value = "1", value_parser = cpus)]
+    pub limit_cpus: u32,
+
+    /// Characters of a source
+    #[arg(long, env, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_source_chars: u32,
+
+    /// Executions that may be queued; beyond it requests get 503
+    #[arg(long, env, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_queued: u64,
+
+    /// How often a run is tried where we fail; a program that fails is never tried again
+    #[arg(long, env, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_attempts: u32,
+
+    /// How long a worker that says nothing is believed to live, in milliseconds
+    #[arg(long, env, default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub lease_ms: u64,
+
+    /// A TOML file with more languages, as [[language]] tables
+    #[arg(long, env, value_name = "FILE")]
+    pub languages: Option<PathBuf>,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Answers requests and runs programs
+    All,
+    /// Answers requests
+    Api,
+    /// Runs programs, and answers for its health
+    Worker,
+}
+
+/// What programs are contained by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SandboxKind {
+    /// Linux namespaces, seccomp and cgroups
+    Process,
+}
+
+/// What happens where a protection can't be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// Refuse to start, with the reason and the remedy
+    Strict,
+    /// Go on without it, say so in the log and in each execution's `unprotected`
+    BestEffort,
+}
+
+/// Where records live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// In this process.
+    Memory,
+    /// In a file: the URL.
+    Sqlite(String),
+}
+
+/// How work reaches workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Within this process.
+    Memory,
+    /// Through the database.
+    Database,
+}
+
+impl Config {
+    /// Refuses what can't be right, with the variable, the reason and the remedy.
+    pub fn check(&self) -> Result<()> {
+        let address = self.address();
+        if !address.ip().is_loopback() && !self.allow_anonymous {
+            return Err(Error::invalid(format!(
+                "LISTEN is {address}, where others can reach it, and whoever does can run programs: set \
+                 ALLOW_ANONYMOUS=1 if that is meant, or listen on 127.0.0.1"
+            )));
+        }
+        let within_one_process = self.database()? == Database::Memory || self.queue()? == QueueKind::Memory;
+        if self.role != Role::All && within_one_process {
+            return Err(Error::invalid(
+                "ROLE is api or worker alone, but DATABASE_URL or QUEUE_URL is memory:, which other processes don't \
+                 share, so that nothing would ever run: set ROLE=all, or a database that both use",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where to listen.
+    pub fn address(&self) -> SocketAddr {
+        let port = self.port.unwrap_or(3000);
+        self.listen
+            .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+    }
+
+    /// Where records live. Errors don't repeat the URL: it may hold a password.
+    pub fn database(&self) -> Result<Database> {
+        let url = self.database_url.as_str();
+        match url.split_once(':') {
+            Some(("memory", "")) => Ok(Database::Memory),
+            Some(("sqlite", file))
+                if file.trim_start_matches('/').is_empty() || file.contains(":memory:") =>
+            {
+                Err(Error::invalid(
+                    "DATABASE_URL names no file: set sqlite://livecode.db, or memory: for a database that is gone with \
+                     the process",
+                ))
+            }
+            Some(("sqlite", _)) => Ok(Database::Sqlite(url.to_owned())),
+            Some(("postgres" | "postgresql", _)) => Err(Error::invalid(
+                "DATABASE_URL names PostgreSQL, which comes with a later release: set sqlite://FILE or memory:",
+            )),
+            Some(_) | None => Err(Error::invalid(
+                "DATABASE_URL is not a database known here: set sqlite://FILE or memory:",
+            )),
+        }
+    }
+
+    /// How work reaches workers. Errors don't repeat the URL: it may hold a password.
+    pub fn queue(&self) -> Result<QueueKind> {
+        match self.queue_url.split_once(':') {
+            None if self.queue_url == "database" => Ok(QueueKind::Database),
+            Some(("memory", "")) => Ok(QueueKind::Memory),
+            Some(("redis" | "rediss", _)) => Err(Error::invalid(
+                "QUEUE_URL names Redis, which comes with a later release: set database or memory:",
+            )),
+            Some(_) | None => Err(Error::invalid(
+                "QUEUE_URL is not a queue known here: set database or memory:",
+            )),
+        }
+    }
+
+    /// The default and the most of every limit.
+    pub fn ceiling(&self) -> Ceiling {
+        Ceiling {
+            run: Limits {
+                wall_time: Duration::from_millis(self.limit_wall_ms),
+                cpu_time: Duration::from_millis(self.limit_cpu_ms),
+                memory_bytes: self.limit_memory_bytes,
+                processes: self.limit_processes,
+                output_bytes: self.limit_output_bytes,
+                file_bytes: self.limit_file_bytes,
+                cpu_millis: self.limit_cpus,
+            },
+            compile: Limits::COMPILE,
+            source_chars: usize::try_from(self.max_source_chars).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// The built-in languages and those of the operator's file.
+    pub fn known_languages(&self) -> Result<Languages> {
+        let mut languages = Languages::builtin();
+        if let Some(file) = &self.languages {
+            let refused = |error: Box<dyn std::error::Error + Send + Sync>| {
+                Error::invalid(format!("LANGUAGES names {}, which can't be used", file.display()))
+                    .with_source(error)
+            };
+            let text = std::fs::read_to_string(file).map_err(|error| refused(error.into()))?;
+            languages.add_toml(&text).map_err(|error| refused(error.into()))?;
+        }
+        Ok(languages)
+    }
+
+    /// Programs at a time.
+    pub fn concurrency(&self) -> usize {
+        match self.workers {
+            Some(workers) => usize::from(workers),
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    /// How long a worker that says nothing is believed to live.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Processors as thousandths.
+fn cpus(text: &str) -> Result<u32, String> {
+    let refused =
+        || format!("{text:?} is not a number of processors: set one such as 1 or 0.5, at least 0.01");
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if fraction.is_empty() || fraction.len() > 3 || !text.chars().all(|c| c.is_ascii_digit() || c == '.') {
+        return Err(refused());
+    }
+    let thousandths: u32 = format!("{fraction:0<3}").parse().map_err(|_| refused())?;
+    let whole: u32 = whole.parse().map_err(|_| refused())?;
+    let millis = whole
+        .checked_mul(1000)
+        .and_then(|whole| whole.checked_add(thousandths));
+    millis.filter(|millis| *millis >= 10).ok_or_else(refused)
+}

@@ -1,0 +1,122 @@
+//! An execution, followed live: server-sent events.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, HeaderName, StatusCode},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event as Message, KeepAlive},
+    },
+    routing::get,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures_util::{StreamExt, stream};
+use livecode::{Error, Event, EventKind, ExecutionId, Output, Result, Seq, Stdio};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    App,
+    executions::record,
+    extract::{Id, Params},
+    problem::Problem,
+};
+
+/// Proxies close what is silent for longer.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new().route("/executions/{id}/events", get(follow))
+}
+
+/// `?last_event_id=` for a first request; a browser that reconnects sends the header, which wins.
+#[derive(Debug, Deserialize)]
+struct Resume {
+    last_event_id: Option<String>,
+}
+
+async fn follow(
+    State(app): State<App>,
+    Id(id): Id<ExecutionId>,
+    Params(resume): Params<Resume>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let after = last_event_id(&headers, resume)?;
+    let ended = app.engine.execution(id).await?.state.is_terminal();
+    let mut events = app.engine.events(id, after).await?;
+    let mut first = None;
+    if ended {
+        first = events.next().await;
+        if first.is_none() {
+            // The client has seen the end. This is what stops an EventSource from asking again.
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+    }
+    let shutdown = app.shutdown.clone();
+    let messages = stream::iter(first)
+        .chain(events)
+        .then(move |event| message(app.clone(), event))
+        // Cut off by an error, the client comes back and resumes after the last event that it saw.
+        .inspect(move |message| {
+            if let Err(error) = message {
+                tracing::warn!(execution = %id, %error, "a follower is cut off");
+            }
+        })
+        .take_until(async move { shutdown.stopping().await });
+    let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
+    let body = Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok(([unbuffered], body).into_response())
+}
+
+fn last_event_id(headers: &HeaderMap, resume: Resume) -> Result<Seq, Problem> {
+    let text = match headers.get("last-event-id") {
+        Some(value) => Some(String::from_utf8_lossy(value.as_bytes()).into_owned()),
+        None => resume.last_event_id,
+    };
+    match text.map(|text| text.parse()) {
+        None => Ok(Seq::START),
+        Some(Ok(seq)) => Ok(Seq(seq)),
+        Some(Err(_)) => Err(Problem::invalid(vec![
+            "Last-Event-ID is not the number of an event: send an id of this stream, or none".into(),
+        ])),
+    }
+}
+
+async fn message(app: App, event: Result<Event>) -> Result<Message> {
+    let event = event?;
+    let message = Message::default().id(event.seq.to_string());
+    let message = match event.kind {
+        EventKind::Status {
+            state,
+            attempt,
+            cancel_requested: false,
+        } => message
+            .event("status")
+            .json_data(json!({ "status": state, "attempt": attempt })),
+        EventKind::Status {
+            state,
+            attempt,
+            cancel_requested: true,
+        } => message
+            .event("status")
+            .json_data(json!({ "status": state, "attempt": attempt, "cancel_requested": true })),
+        EventKind::Output {
+            output: Output { stdio, bytes },
+            ..
+        } => {
+            let name = match stdio {
+                Stdio::Stdout => "stdout",
+                Stdio::Stderr => "stderr",
+            };
+            message.event(name).json_data(match std::str::from_utf8(&bytes) {
+                Ok(text) => json!({ "text": text }),
+                Err(_) => json!({ "base64": BASE64_STANDARD.encode(&bytes) }),
+            })
+        }
+        EventKind::End(execution) => message.event("end").json_data(record(&app, *execution).await?),
+    };
+    message.map_err(|error| Error::internal("an event can't be written as JSON").with_source(error))
+}

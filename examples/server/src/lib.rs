@@ -1,0 +1,26 @@
+//! The example server: livecode's HTTP API, thin. A handler parses, calls the [`Engine`](livecode::Engine) and renders.
+//!
+//! [`app`] is the whole API as a router that tests call without a socket; [`serve`] runs it until a signal and drains;
+//! the binary adds the wiring: [`Config`] and [`Parts`].
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod config;
+mod events;
+mod executions;
+mod extract;
+mod health;
+mod languages;
+mod page;
+mod parts;
+mod problem;
+mod serve;
+mod sessions;
+
+pub use self::{
+    app::{App, app, worker_app},
+    config::{Config, Database, Isolation, QueueKind, Role},
+    parts::Parts,
+    serve::{Shutdown, serve},
+};

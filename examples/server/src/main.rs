@@ -1,0 +1,123 @@
+//! The binary: configuration, parts, signals.
+
+#![forbid(unsafe_code)]
+
+use std::{io::Write, process::ExitCode, time::Duration};
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use livecode::{Engine, Error, Result, Worker};
+use livecode_server::{App, Config, Parts, Role, Shutdown, app, serve, worker_app};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+/// How long programs may run on after the signal; giving back the rest takes some time as well, and all of it 10 s.
+const GRACE: Duration = Duration::from_secs(6);
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    if let Err(error) = config.check() {
+        Config::command().error(ErrorKind::ValueValidation, error).exit();
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match start(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: &Config) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal("the runtime can't be started").with_source(error))?;
+    let ended = runtime.block_on(run(config));
+    // What is still at work on a blocking thread isn't waited for longer.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    ended
+}
+
+async fn run(config: &Config) -> Result<()> {
+    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let Parts { store, queue, runner } = Parts::open(config).await?;
+    let engine = Engine::new(store.clone(), queue.clone())
+        .languages(config.known_languages()?)
+        .ceiling(config.ceiling())
+        .max_queued(config.max_queued);
+    let shutdown = Shutdown::default();
+    let state = App::new(engine, runner.clone(), shutdown.clone());
+    let listener = listen(config).await?;
+    let router = match config.role {
+        Role::All | Role::Api => app(state.clone()),
+        Role::Worker => worker_app(state.clone()),
+    };
+    let probe = tokio::spawn(async move { state.probe_languages().await });
+    let draining = shutdown.draining();
+    let worker = runner.map(|runner| {
+        for missing in runner.sandbox().capabilities().missing {
+            tracing::warn!("programs run without a protection: {missing}");
+        }
+        Worker::new(store, queue, runner)
+            .concurrency(config.concurrency())
+            .lease(config.lease())
+            .max_attempts(config.max_attempts)
+            .grace(GRACE)
+    });
+    let workers = async move {
+        match worker {
+            Some(worker) => worker.run(draining).await,
+            None => draining.cancelled().await,
+        }
+    };
+    let ended = serve(listener, router, shutdown, workers, async {
+        either(&mut terminate, &mut interrupt).await;
+        // From here on a second one ends the process at once: whatever it leaves lapses or is swept.
+        tokio::spawn(async move {
+            either(&mut terminate, &mut interrupt).await;
+            tracing::warn!("a second signal: ending at once");
+            std::process::exit(130);
+        });
+    })
+    .await;
+    probe.abort();
+    ended
+}
+
+async fn listen(config: &Config) -> Result<TcpListener> {
+    let address = config.address();
+    let failed = |error: std::io::Error| {
+        Error::unavailable(format!(
+            "can't listen on {address}: end what listens there, or set LISTEN or PORT"
+        ))
+        .with_source(error)
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let mut local = listener.local_addr().map_err(failed)?;
+    if local.ip().is_unspecified() {
+        local.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    if let Err(error) = writeln!(std::io::stdout(), "livecode: open http://{local}/") {
+        tracing::warn!(%error, "the address can't be printed: http://{local}/");
+    }
+    Ok(listener)
+}
+
+fn on(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|error| Error::internal("signals can't be received").with_source(error))
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

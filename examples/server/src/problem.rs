@@ -1,0 +1,110 @@
+//! Errors as clients see them: `application/problem+json` (RFC 9457).
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use livecode::{Error, ErrorKind};
+use serde_json::json;
+
+/// How long a client that was told 503 waits, in seconds.
+const RETRY_AFTER: u64 = 1;
+
+/// An answer that isn't a success.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    detail: String,
+    /// What is wrong with the request, one sentence each; empty where it isn't about its content.
+    details: Vec<String>,
+    /// Members beside the standard ones.
+    extra: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            details: Vec::new(),
+            extra: serde_json::Map::new(),
+        }
+    }
+
+    /// 400, with everything that is wrong.
+    pub(crate) fn invalid(details: Vec<String>) -> Self {
+        Self {
+            details: details.clone(),
+            ..Self::new(StatusCode::BAD_REQUEST, details.join("; "))
+        }
+    }
+
+    /// 503.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// The same with another member.
+    pub(crate) fn with(mut self, member: &str, value: serde_json::Value) -> Self {
+        self.extra.insert(member.to_owned(), value);
+        self
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidArgument => Self::invalid(vec![error.to_string()]),
+            ErrorKind::NotFound => Self::new(StatusCode::NOT_FOUND, error.to_string()),
+            ErrorKind::Conflict => Self::new(StatusCode::CONFLICT, error.to_string()),
+            ErrorKind::PreconditionFailed => Self::new(StatusCode::PRECONDITION_FAILED, error.to_string()),
+            ErrorKind::QueueFull | ErrorKind::Unsupported => Self::unavailable(error.to_string()),
+            // What a driver or the system says is for the log alone.
+            ErrorKind::Unavailable => {
+                tracing::warn!(%error, "a request failed: a part is unavailable");
+                Self::unavailable("a part of this service is overloaded or can't be reached: try again")
+            }
+            // `Internal`, and every kind that this server doesn't know yet.
+            _ => {
+                tracing::error!(%error, "a request failed");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "an error on our side, it is in the server's log: try again or report it",
+                )
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            // The names of older services.
+            "error": self.detail,
+            "statusCode": self.status.as_u16(),
+            "message": self.detail,
+        });
+        if let Some(members) = body.as_object_mut() {
+            if !self.details.is_empty() {
+                members.insert("details".to_owned(), json!(self.details));
+            }
+            members.extend(self.extra);
+        }
+        let mut response = (self.status, Json(body)).into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+        }
+        response
+    }
+}

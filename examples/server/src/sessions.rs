@@ -1,0 +1,289 @@
+//! Sessions: make, read, autosave, close, and the autosave history.
+
+use axum::{
+    Json, Router,
+    extract::{OriginalUri, State},
+    http::{HeaderMap, HeaderName, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use livecode::{Edit, Error, Revision, Session, SessionId, SessionStatus, SourceFile, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    App,
+    extract::{Body, Id, Number, Paging},
+    problem::Problem,
+};
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/code-sessions", axum::routing::post(create))
+        .route("/code-sessions/{id}", get(read).patch(save).delete(close))
+        .route("/code-sessions/{id}/revisions", get(revisions))
+        .route("/code-sessions/{id}/revisions/{n}", get(revision))
+}
+
+/// A source to put into a session.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SourceRequest {
+    language: Option<String>,
+    #[serde(
+        alias = "sourceCode",
+        alias = "template_code",
+        alias = "templateCode",
+        alias = "code"
+    )]
+    source_code: Option<String>,
+    files: Option<Vec<FileMember>>,
+}
+
+impl SourceRequest {
+    fn edit(self, if_revision: Option<Revision>) -> Result<Edit, Problem> {
+        Ok(Edit {
+            language: self.language,
+            source_code: self.source_code,
+            files: self.files.map(files).transpose()?,
+            if_revision,
+        })
+    }
+}
+
+/// A file beside the entry file: its content as text, or as base64 where it isn't UTF-8.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct FileMember {
+    path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content_base64: Option<String>,
+}
+
+impl From<SourceFile> for FileMember {
+    fn from(SourceFile { path, content }: SourceFile) -> Self {
+        let (content, content_base64) = match std::str::from_utf8(&content) {
+            Ok(text) => (Some(text.to_owned()), None),
+            Err(_) => (None, Some(BASE64_STANDARD.encode(&content))),
+        };
+        Self {
+            path,
+            content,
+            content_base64,
+        }
+    }
+}
+
+/// The files of a request; a problem names each one that can't be taken.
+pub(crate) fn files(members: Vec<FileMember>) -> Result<Vec<SourceFile>, Problem> {
+    let mut details = Vec::new();
+    let mut files = Vec::with_capacity(members.len());
+    for (at, member) in members.into_iter().enumerate() {
+        let content = match (member.content, member.content_base64) {
+            (Some(text), None) => Ok(text.into_bytes()),
+            (None, Some(base64)) => BASE64_STANDARD
+                .decode(base64)
+                .map_err(|error| format!("files[{at}].content_base64 is not base64: {error}")),
+            (None, None) | (Some(_), Some(_)) => {
+                Err(format!("files[{at}] needs one of content and content_base64"))
+            }
+        };
+        match content {
+            Ok(content) => files.push(SourceFile::new(member.path, content)),
+            Err(detail) => details.push(detail),
+        }
+    }
+    if details.is_empty() {
+        Ok(files)
+    } else {
+        Err(Problem::invalid(details))
+    }
+}
+
+#[derive(Serialize)]
+struct Created {
+    session_id: SessionId,
+    status: SessionStatus,
+    language: String,
+    revision: Revision,
+    created_at: Timestamp,
+}
+
+async fn create(State(app): State<App>, Body(body): Body<SourceRequest>) -> Result<Response, Problem> {
+    let session = app.engine.create_session(body.edit(None)?).await?;
+    let tag = etag(session.revision);
+    let body = Created {
+        session_id: session.id,
+        status: session.status,
+        language: session.source.language,
+        revision: session.revision,
+        created_at: session.created_at,
+    };
+    Ok((StatusCode::CREATED, tag, Json(body)).into_response())
+}
+
+#[derive(Serialize)]
+struct Whole {
+    session_id: SessionId,
+    status: SessionStatus,
+    language: String,
+    source_code: String,
+    files: Vec<FileMember>,
+    revision: Revision,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+async fn read(State(app): State<App>, Id(id): Id<SessionId>) -> Result<Response, Problem> {
+    let session = app.engine.session(id).await?;
+    let tag = etag(session.revision);
+    let body = Whole {
+        session_id: session.id,
+        status: session.status,
+        language: session.source.language,
+        source_code: session.source.source_code,
+        files: session.source.files.into_iter().map(FileMember::from).collect(),
+        revision: session.revision,
+        created_at: session.created_at,
+        updated_at: session.updated_at,
+    };
+    Ok((tag, Json(body)).into_response())
+}
+
+#[derive(Serialize)]
+struct Saved {
+    session_id: SessionId,
+    status: SessionStatus,
+    revision: Revision,
+    updated_at: Timestamp,
+}
+
+impl From<Session> for Saved {
+    fn from(session: Session) -> Self {
+        Self {
+            session_id: session.id,
+            status: session.status,
+            revision: session.revision,
+            updated_at: session.updated_at,
+        }
+    }
+}
+
+async fn save(
+    State(app): State<App>,
+    Id(id): Id<SessionId>,
+    headers: HeaderMap,
+    Body(body): Body<SourceRequest>,
+) -> Result<Response, Problem> {
+    let edit = body.edit(if_match(&headers)?)?;
+    if edit.language.is_none() && edit.source_code.is_none() && edit.files.is_none() {
+        return Err(Problem::invalid(vec![
+            "one of source_code, language and files is required".into(),
+        ]));
+    }
+    let session = app.engine.save(id, edit).await?;
+    Ok((etag(session.revision), Json(Saved::from(session))).into_response())
+}
+
+#[derive(Serialize)]
+struct Closed {
+    session_id: SessionId,
+    status: SessionStatus,
+}
+
+async fn close(State(app): State<App>, Id(id): Id<SessionId>) -> Result<Json<Closed>, Problem> {
+    let session = app.engine.close_session(id).await?;
+    Ok(Json(Closed {
+        session_id: session.id,
+        status: session.status,
+    }))
+}
+
+#[derive(Serialize)]
+struct RevisionEntry {
+    revision: Revision,
+    language: String,
+    saved_at: Timestamp,
+}
+
+async fn revisions(
+    State(app): State<App>,
+    OriginalUri(uri): OriginalUri,
+    Id(id): Id<SessionId>,
+    page: Paging<Number>,
+) -> Result<Response, Problem> {
+    let before = page.before.map(|Number(n)| Revision(n));
+    // One more than asked for tells whether another page follows.
+    let mut revisions = app.engine.revisions(id, before, page.limit + 1).await?;
+    let more = revisions.len() > page.limit;
+    revisions.truncate(page.limit);
+    let link = revisions
+        .last()
+        .filter(|_| more)
+        .map(|last| page.next(uri.path(), Number(last.revision.0)));
+    let entries: Vec<_> = revisions
+        .into_iter()
+        .map(|entry| RevisionEntry {
+            revision: entry.revision,
+            language: entry.source.language,
+            saved_at: entry.saved_at,
+        })
+        .collect();
+    Ok(match link {
+        Some(link) => (link, Json(entries)).into_response(),
+        None => Json(entries).into_response(),
+    })
+}
+
+#[derive(Serialize)]
+struct RevisionWhole {
+    session_id: SessionId,
+    revision: Revision,
+    language: String,
+    source_code: String,
+    files: Vec<FileMember>,
+    saved_at: Timestamp,
+}
+
+async fn revision(
+    State(app): State<App>,
+    Id(id): Id<SessionId>,
+    Number(n): Number,
+) -> Result<Json<RevisionWhole>, Problem> {
+    let found = app.engine.revisions(id, Some(Revision(n).next()), 1).await?.pop();
+    match found.filter(|found| found.revision == Revision(n)) {
+        Some(found) => Ok(Json(RevisionWhole {
+            session_id: id,
+            revision: found.revision,
+            language: found.source.language,
+            source_code: found.source.source_code,
+            files: found.source.files.into_iter().map(FileMember::from).collect(),
+            saved_at: found.saved_at,
+        })),
+        None => Err(Error::not_found(format!("revision {n} of session {id}")).into()),
+    }
+}
+
+fn etag(revision: Revision) -> [(HeaderName, String); 1] {
+    [(header::ETAG, format!("\"{revision}\""))]
+}
+
+/// The revision that `If-Match` insists on; none without the header and for `*`.
+fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let text = text.trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        // A tag that we never gave matches nothing: revisions begin at 1.
+        Some(tag) => Ok(Some(Revision(tag.parse().unwrap_or(0)))),
+        None => Err(Problem::invalid(vec![format!(
+            "If-Match is {text}: it is a revision in double quotes"
+        )])),
+    }
+}

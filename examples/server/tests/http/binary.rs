@@ -1,0 +1,134 @@
+//! The binary's configuration: what it lists, and what it refuses.
+
+use std::process::{Command, Output};
+
+fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_livecode-server"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn help_lists_every_variable_with_its_default() {
+    let help = String::from_utf8(binary(&["--help"], &[]).stdout).unwrap();
+    for (variable, default) in [
+        ("LISTEN", "[default: 127.0.0.1:3000]"),
+        ("PORT", ""),
+        ("ROLE", "[default: all]"),
+        ("DATABASE_URL", "[default: sqlite://livecode.db]"),
+        ("QUEUE_URL", "[default: database]"),
+        ("SANDBOX", "[default: process]"),
+        ("ISOLATION", "[default: strict]"),
+        ("WORKERS", "[default: the number of cores]"),
+        ("LIMIT_WALL_MS", "[default: 10000]"),
+        ("LIMIT_CPU_MS", "[default: 10000]"),
+        ("LIMIT_MEMORY_BYTES", "[default: 134217728]"),
+        ("LIMIT_PROCESSES", "[default: 64]"),
+        ("LIMIT_OUTPUT_BYTES", "[default: 1048576]"),
+        ("LIMIT_FILE_BYTES", "[default: 67108864]"),
+        ("LIMIT_CPUS", "[default: 1]"),
+        ("MAX_SOURCE_CHARS", "[default: 65536]"),
+        ("MAX_QUEUED", "[default: 100000]"),
+        ("MAX_ATTEMPTS", "[default: 3]"),
+        ("LEASE_MS", "[default: 15000]"),
+        ("ALLOW_ANONYMOUS", ""),
+        ("LANGUAGES", ""),
+    ] {
+        let flag = format!("--{}", variable.to_lowercase().replace('_', "-"));
+        let (_, about) = help
+            .split_once(&format!("{flag} "))
+            .or_else(|| help.split_once(&format!("{flag}\n")))
+            .expect(&flag);
+        let about = about.split("      --").next().unwrap();
+        assert!(about.contains(&format!("[env: {variable}")), "{flag}: {about}");
+        assert!(about.replace('\n', " ").contains(default), "{flag}: {about}");
+    }
+}
+
+#[test]
+fn help_does_not_show_a_password() {
+    let secret = [
+        ("DATABASE_URL", "postgres://u:hunter2@db/x"),
+        ("QUEUE_URL", "redis://:hunter2@q"),
+    ];
+    let help = binary(&["--help"], &secret);
+    assert!(!String::from_utf8(help.stdout).unwrap().contains("hunter2"));
+}
+
+#[test]
+fn what_cannot_be_right_is_refused_with_variable_reason_and_remedy() {
+    for (environment, variable, remedy) in [
+        (
+            &[("LISTEN", "0.0.0.0:3000")][..],
+            "LISTEN is 0.0.0.0:3000",
+            "ALLOW_ANONYMOUS=1",
+        ),
+        (
+            &[("LISTEN", "everywhere")],
+            "<ADDRESS:PORT>",
+            "invalid socket address",
+        ),
+        (&[("PORT", "70000")], "--port <PORT>", "0..=65535"),
+        (
+            &[("DATABASE_URL", "postgres://u:hunter2@db/x")],
+            "DATABASE_URL",
+            "sqlite://FILE or memory:",
+        ),
+        (
+            &[("DATABASE_URL", "mysql://u:hunter2@db/x")],
+            "DATABASE_URL",
+            "sqlite://FILE or memory:",
+        ),
+        (
+            &[("DATABASE_URL", "sqlite://")],
+            "DATABASE_URL",
+            "sqlite://livecode.db",
+        ),
+        (&[("DATABASE_URL", "sqlite::memory:")], "DATABASE_URL", "memory:"),
+        (
+            &[("QUEUE_URL", "redis://:hunter2@q")],
+            "QUEUE_URL",
+            "database or memory:",
+        ),
+        (&[("QUEUE_URL", "rabbit")], "QUEUE_URL", "database or memory:"),
+        (
+            &[("ROLE", "api"), ("DATABASE_URL", "memory:")],
+            "ROLE",
+            "ROLE=all",
+        ),
+        (
+            &[("ROLE", "worker"), ("QUEUE_URL", "memory:")],
+            "ROLE",
+            "ROLE=all",
+        ),
+        (&[("ROLE", "boss")], "--role <ROLE>", "all, api, worker"),
+        (&[("SANDBOX", "none")], "--sandbox <SANDBOX>", "process"),
+        (
+            &[("ISOLATION", "off")],
+            "--isolation <ISOLATION>",
+            "strict, best-effort",
+        ),
+        (&[("WORKERS", "0")], "--workers <WORKERS>", "1.."),
+        (&[("LIMIT_WALL_MS", "0")], "--limit-wall-ms", "1.."),
+        (
+            &[("LIMIT_MEMORY_BYTES", "-1")],
+            "--limit-memory-bytes",
+            "invalid digit",
+        ),
+        (&[("LIMIT_CPUS", "0")], "--limit-cpus", "such as 1 or 0.5"),
+        (&[("LIMIT_CPUS", "1e3")], "--limit-cpus", "such as 1 or 0.5"),
+        (&[("LEASE_MS", "1")], "--lease-ms", "1000.."),
+        (&[("ALLOW_ANONYMOUS", "perhaps")], "--allow-anonymous", "boolean"),
+        (&[("LANGUAGES", "/nowhere.toml")], "LANGUAGES", "/nowhere.toml"),
+    ] {
+        let refused = binary(&[], environment);
+        assert!(!refused.status.success(), "{environment:?}");
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains(variable), "{environment:?}: {said}");
+        assert!(said.contains(remedy), "{environment:?}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}

@@ -1,0 +1,223 @@
+//! Parts that do as the test says: a sandbox whose programs are lists of instructions, and a store that is broken.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use livecode::{
+    Capabilities, Captured, Error, ErrorKind, Event, Execution, ExecutionId, Follow, Inserted, Io, ListQuery,
+    Outcome, Output, Program, Result, Revision, Sandbox, Seq, Session, SessionId, SessionRevision, Stdio,
+    Store, Termination,
+};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Runs programs of one instruction per line:
+///
+/// - `out TEXT`, `err TEXT`: write a line
+/// - `raw HEX`: write these bytes to standard output
+/// - `cat`: write standard input to standard output
+/// - `env`, `args`, `files`, `limits`: write them
+/// - `wait`: until the test calls [`Fake::release`] or somebody cancels; `stubborn`: without the latter
+/// - `exit CODE`, `kill`, `slow`, `hungry`, `uncompilable`, `break`, `unprotected`: end so
+///
+/// Whatever else is a line that does nothing. Python tells a version, JavaScript isn't installed.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    gate: Semaphore,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            gate: Semaphore::new(0),
+        }
+    }
+}
+
+impl Fake {
+    /// Lets one `wait` pass.
+    pub(crate) fn release(&self) {
+        self.gate.add_permits(1);
+    }
+}
+
+#[async_trait]
+impl Sandbox for Fake {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: "fake".into(),
+            enforced: Vec::new(),
+            missing: vec!["everything: it is a fake".into()],
+        }
+    }
+
+    async fn run(&self, program: &Program, io: Io, cancel: &CancellationToken) -> Result<Outcome> {
+        let write = async |stdio, bytes: Bytes| {
+            // The runner outlives the program.
+            io.output.send(Output::new(stdio, bytes)).await.unwrap();
+        };
+        let mut outcome = Outcome::new(Termination::Exited { code: 0 });
+        outcome.usage.wall_time = Duration::from_millis(12);
+        outcome.usage.cpu_time = Duration::from_millis(10);
+        outcome.usage.memory_peak_bytes = Some(9_437_184);
+        let Some(entry) = program.files.first() else {
+            if program.language == "javascript" {
+                return Err(Error::unsupported("node isn't installed here: install it"));
+            }
+            write(Stdio::Stdout, "Python 3.13.1\n".into()).await;
+            return Ok(outcome);
+        };
+        let source = String::from_utf8(entry.content.to_vec()).unwrap();
+        for line in source.lines() {
+            let (instruction, rest) = line.split_once(' ').unwrap_or((line, ""));
+            outcome.termination = match instruction {
+                "out" => {
+                    write(Stdio::Stdout, format!("{rest}\n").into()).await;
+                    continue;
+                }
+                "err" => {
+                    write(Stdio::Stderr, format!("{rest}\n").into()).await;
+                    continue;
+                }
+                "raw" => {
+                    let bytes: Vec<u8> = rest
+                        .split(' ')
+                        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+                        .collect();
+                    write(Stdio::Stdout, bytes.into()).await;
+                    continue;
+                }
+                "cat" => {
+                    write(Stdio::Stdout, io.stdin.clone()).await;
+                    continue;
+                }
+                "env" => {
+                    for (name, value) in &program.env {
+                        write(Stdio::Stdout, format!("{name}={value}\n").into()).await;
+                    }
+                    continue;
+                }
+                "args" => {
+                    for argument in &program.run.command {
+                        write(Stdio::Stdout, format!("{argument}\n").into()).await;
+                    }
+                    continue;
+                }
+                "limits" => {
+                    write(
+                        Stdio::Stdout,
+                        format!("{:?}\n", program.run.limits.wall_time).into(),
+                    )
+                    .await;
+                    continue;
+                }
+                "files" => {
+                    for file in &program.files {
+                        write(
+                            Stdio::Stdout,
+                            format!("{} {}\n", file.path, file.content.len()).into(),
+                        )
+                        .await;
+                    }
+                    continue;
+                }
+                "wait" => tokio::select! {
+                    permit = self.gate.acquire() => {
+                        permit.unwrap().forget();
+                        continue;
+                    }
+                    () = cancel.cancelled() => Termination::Cancelled,
+                },
+                "stubborn" => {
+                    self.gate.acquire().await.unwrap().forget();
+                    continue;
+                }
+                "exit" => Termination::Exited {
+                    code: rest.parse().unwrap(),
+                },
+                "kill" => Termination::Signaled { signal: 11 },
+                "slow" => Termination::WallTimeExceeded {
+                    limit: program.run.limits.wall_time,
+                },
+                "hungry" => Termination::MemoryExceeded {
+                    limit: program.run.limits.memory_bytes,
+                },
+                "uncompilable" => {
+                    outcome.compile_output = Some("main.c:1: no".into());
+                    Termination::CompileFailed {
+                        message: "the compiler exited with status 1".into(),
+                    }
+                }
+                "break" => return Err(Error::internal("the fake is broken")),
+                "unprotected" => {
+                    outcome.unprotected.push("memory: no cgroup".into());
+                    continue;
+                }
+                _ => continue,
+            };
+            return Ok(outcome);
+        }
+        Ok(outcome)
+    }
+}
+
+/// Fails every call with an error of this kind, which holds what no client may see.
+#[derive(Debug)]
+pub(crate) struct Broken(pub(crate) ErrorKind);
+
+/// What no client may see.
+pub(crate) const SECRET: &str = "password at db.internal:5432";
+
+impl Broken {
+    fn error(&self) -> Error {
+        Error::new(self.0, SECRET)
+    }
+}
+
+#[async_trait]
+impl Store for Broken {
+    async fn insert_session(&self, _: &Session) -> Result<()> {
+        Err(self.error())
+    }
+
+    async fn session(&self, _: SessionId) -> Result<Session> {
+        Err(self.error())
+    }
+
+    async fn update_session(&self, _: &Session) -> Result<()> {
+        Err(self.error())
+    }
+
+    async fn revisions(&self, _: SessionId, _: Option<Revision>, _: usize) -> Result<Vec<SessionRevision>> {
+        Err(self.error())
+    }
+
+    async fn insert(&self, _: &Execution) -> Result<Inserted> {
+        Err(self.error())
+    }
+
+    async fn get(&self, _: ExecutionId) -> Result<Execution> {
+        Err(self.error())
+    }
+
+    async fn update(&self, _: &Execution, _: &[Output]) -> Result<Seq> {
+        Err(self.error())
+    }
+
+    async fn append(&self, _: ExecutionId, _: u32, _: &[Output]) -> Result<()> {
+        Err(self.error())
+    }
+
+    async fn output(&self, _: ExecutionId) -> Result<Captured> {
+        Err(self.error())
+    }
+
+    fn events(&self, _: ExecutionId, _: Seq, _: Follow) -> BoxStream<'static, Result<Event>> {
+        stream::iter([Err(self.error())]).boxed()
+    }
+
+    async fn list(&self, _: &ListQuery) -> Result<Vec<Execution>> {
+        Err(self.error())
+    }
+}
