@@ -163,7 +163,7 @@ impl Runner {
         let cancel = CancellationToken::new();
         let (outcome, line) = tokio::join!(self.contain(&program, Bytes::new(), sender, &cancel), collect);
         match outcome? {
-            outcome if outcome.is_success() => Ok(line),
+            outcome if outcome.is_success() && !line.is_empty() => Ok(line),
             outcome => Err(Error::unsupported(format!(
                 "language {} doesn't tell its version here: {} and it said {line:?}",
                 language.name, outcome.termination

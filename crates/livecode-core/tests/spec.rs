@@ -1,5 +1,7 @@
 //! What is accepted as a program, and what is refused with which words.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{iter, time::Duration};
 
 use livecode_core::{

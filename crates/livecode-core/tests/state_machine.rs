@@ -1,5 +1,7 @@
 //! What holds of an execution whatever is done to it, in whatever order.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use livecode_core::{
