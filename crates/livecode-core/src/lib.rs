@@ -24,6 +24,7 @@ mod session;
 mod spec;
 mod state;
 mod store;
+mod worker;
 
 pub use self::{
     clock::{Clock, SystemClock, Timestamp},
@@ -42,4 +43,5 @@ pub use self::{
     spec::{Ceiling, ExecutionSpec, LimitRequest, Limits, SourceFile},
     state::{State, Transition},
     store::{Captured, Follow, Inserted, ListQuery, PageStart, Store},
+    worker::Worker,
 };

@@ -1,0 +1,392 @@
+//! One attempt: begin, run, settle, part with the lease.
+
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, StreamExt};
+use tokio::{join, select, sync::mpsc, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Shift,
+    backoff::{Backoff, jittered},
+    leases::Held,
+    output,
+};
+use crate::{
+    Change, Error, ErrorKind, EventKind, Execution, Follow, Job, Lease, Outcome, Output, Result, Seq, State,
+    Termination, Timestamp,
+};
+
+/// How many chunks of output may wait for the store before the program's writes wait.
+const OUTPUT_CHUNKS: usize = 16;
+
+/// How long a program runs before anybody looks whether its end is asked for: short ones pay nothing for it.
+const FOLLOW_AFTER: Duration = Duration::from_millis(20);
+
+/// How often a change is tried anew because somebody else changed the record first.
+const CONTENDED_TRIES: u32 = 32;
+
+/// The pause before another attempt after a failure of ours: random, up to this, doubled with every further failure.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest pause before another attempt.
+const RETRY_CAP: Duration = Duration::from_secs(5 * 60);
+
+/// What came of an attempt.
+#[derive(Debug)]
+enum Verdict {
+    /// The program came to an end.
+    Ended(Outcome),
+    /// We failed to run it.
+    Failed(Error),
+    /// Its worker has died, or has lost its lease.
+    Lost,
+    /// A shutdown stopped it.
+    GivenBack,
+}
+
+/// How an attempt parts with its lease.
+#[derive(Debug)]
+enum Parting {
+    /// Acknowledges it: the execution has ended.
+    Done,
+    /// Pushes the job of a higher attempt, which replaces it.
+    Again(Job),
+    /// Lets it end now: nothing was begun, and somebody else shall have it at once.
+    Release,
+    /// Leaves it: somebody else has the job, or it comes back when the lease has lapsed.
+    Lapse,
+}
+
+/// The job for the attempt that `execution` waits for, or is at.
+pub(super) fn job(execution: &Execution, now: Timestamp) -> Job {
+    Job {
+        id: execution.id,
+        attempt: execution.attempt,
+        delay: match execution.state {
+            State::Queued => execution.run_after.duration_since(now),
+            State::Running | State::Completed | State::Failed | State::TimedOut | State::Cancelled => {
+                Duration::ZERO
+            }
+        },
+        priority: execution.priority,
+    }
+}
+
+impl Shift {
+    /// Makes the attempt that `held` gives the right to.
+    pub(super) async fn attempt(self: Arc<Self>, held: Held) {
+        let parting = match self.begin(&held).await {
+            Ok((execution, started)) => {
+                let (verdict, output) = self.run(&held, &execution, started).await;
+                self.settle(&held, execution, &verdict, &output).await
+            }
+            Err(parting) => parting,
+        };
+        self.part(held, parting).await;
+    }
+
+    /// Records the start. Gives back the record and the place of its event, or how to part where there is nothing to run.
+    async fn begin(&self, held: &Held) -> Result<(Execution, Seq), Parting> {
+        // One moment for all tries, so that a start that took effect although it failed can be told from another's.
+        let at = self.worker.clock.now();
+        let mut tries = Tries::default();
+        let mut intended = None;
+        loop {
+            let failed = match self.worker.store.get(held.lease.id).await {
+                Err(error) => error,
+                Ok(current) if intended.as_ref() == Some(&current) && current.state == State::Running => {
+                    return Ok((current, Seq::START));
+                }
+                Ok(mut execution) => {
+                    let Some(change) = self.next_change(&held.lease, &execution) else {
+                        return Err(self.parting(&execution));
+                    };
+                    if change == Change::Start && self.shutdown.is_cancelled() {
+                        return Err(Parting::Release);
+                    }
+                    match self.write(&mut execution, change, &[], at).await {
+                        Ok(seq) if execution.state == State::Running => return Ok((execution, seq)),
+                        // What a lost worker left is in order: look what there is to do now.
+                        Ok(_) => continue,
+                        Err(error) => {
+                            intended = Some(execution);
+                            error
+                        }
+                    }
+                }
+            };
+            if held.stop.is_cancelled() || !tries.again(&failed, &self.shutdown).await {
+                tracing::debug!(error = %failed, "an attempt can't begin");
+                return Err(match failed.kind() {
+                    // Whoever removed the record wants nothing of it.
+                    ErrorKind::NotFound => Parting::Done,
+                    ErrorKind::Unavailable | ErrorKind::QueueFull => Parting::Release,
+                    ErrorKind::InvalidArgument
+                    | ErrorKind::Conflict
+                    | ErrorKind::PreconditionFailed
+                    | ErrorKind::Unsupported
+                    | ErrorKind::Internal => Parting::Lapse,
+                });
+            }
+        }
+    }
+
+    /// What a holder of `lease` has to do with the execution; none where that's nothing.
+    ///
+    /// That [`Execution::run_after`] is ahead is no reason to wait: the queue has kept the delay in its own time, and the
+    /// clocks of two machines differ.
+    fn next_change(&self, lease: &Lease, execution: &Execution) -> Option<Change> {
+        match execution.state {
+            // A higher attempt than the job's: the push of that one was lost, or is under way.
+            State::Queued | State::Running if execution.attempt > lease.attempt => None,
+            State::Queued => Some(Change::Start),
+            // Whoever started it would still hold the lease if it were alive.
+            State::Running => Some(self.verdict_change(execution, &Verdict::Lost)),
+            State::Completed | State::Failed | State::TimedOut | State::Cancelled => None,
+        }
+    }
+
+    /// Runs the program. Gives back what came of it, and the output that isn't in the store yet.
+    async fn run(&self, held: &Held, execution: &Execution, started: Seq) -> (Verdict, Vec<Output>) {
+        let cancel = held.stop.child_token();
+        let (sender, receiver) = mpsc::channel(OUTPUT_CHUNKS);
+        let program = async {
+            let run = AssertUnwindSafe(self.worker.runner.stream(&execution.spec, sender, &cancel));
+            run.catch_unwind().await.unwrap_or_else(|_| {
+                Err(Error::internal(
+                    "the sandbox panicked: the log of the worker says where",
+                ))
+            })
+        };
+        let output = async {
+            let recorded = output::record(&*self.worker.store, execution, receiver, &held.stop).await;
+            match recorded.as_ref().map_err(Error::kind) {
+                Ok(_) => {}
+                Err(ErrorKind::Conflict | ErrorKind::NotFound) => held.stop.cancel(),
+                Err(_) => cancel.cancel(),
+            }
+            recorded
+        };
+        let (ran, recorded) = select! {
+            both = async { join!(program, output) } => both,
+            never = self.watch(held, execution, started, &cancel) => match never {},
+        };
+        let given_back = self.give_back.is_cancelled();
+        if held.stop.is_cancelled() && !given_back {
+            return (Verdict::Lost, Vec::new());
+        }
+        match (ran, recorded) {
+            (Ok(outcome), Ok(rest)) if given_back && outcome.termination == Termination::Cancelled => {
+                (Verdict::GivenBack, rest)
+            }
+            (Ok(outcome), Ok(rest)) => (Verdict::Ended(outcome), rest),
+            (_, rest) if given_back => (Verdict::GivenBack, rest.unwrap_or_default()),
+            (Err(error), rest) => (Verdict::Failed(error), rest.unwrap_or_default()),
+            (Ok(_), Err(error)) => (Verdict::Failed(error), Vec::new()),
+        }
+    }
+
+    /// Fires `cancel` when somebody asks for the end, and the lease's token when the attempt isn't ours any more.
+    async fn watch(
+        &self,
+        held: &Held,
+        execution: &Execution,
+        started: Seq,
+        cancel: &CancellationToken,
+    ) -> Infallible {
+        sleep(FOLLOW_AFTER).await;
+        let mut seen = started;
+        let mut backoff = Backoff::default();
+        loop {
+            let mut events = self.worker.store.events(execution.id, seen, Follow::Status);
+            while let Some(event) = events.next().await {
+                let event = match event {
+                    Ok(event) => event,
+                    Err(error) => {
+                        tracing::debug!(%error, "the record can't be followed, trying again");
+                        break;
+                    }
+                };
+                seen = event.seq;
+                backoff.reset();
+                match event.kind {
+                    EventKind::Status {
+                        attempt,
+                        cancel_requested,
+                        ..
+                    } if attempt <= execution.attempt => {
+                        if cancel_requested {
+                            cancel.cancel();
+                        }
+                    }
+                    EventKind::Status { .. } | EventKind::End(_) => held.stop.cancel(),
+                    EventKind::Output { .. } => {}
+                }
+            }
+            sleep(backoff.next()).await;
+        }
+    }
+
+    /// Records what came of the attempt, unless it isn't ours any more.
+    async fn settle(
+        &self,
+        held: &Held,
+        mut execution: Execution,
+        verdict: &Verdict,
+        output: &[Output],
+    ) -> Parting {
+        let at = self.worker.clock.now();
+        let attempt = execution.attempt;
+        let mut tries = Tries::default();
+        loop {
+            let mut next = execution.clone();
+            let change = self.verdict_change(&execution, verdict);
+            let failed = match self.write(&mut next, change, output, at).await {
+                Ok(_) => return self.parting(&next),
+                Err(error) => error,
+            };
+            if !tries.again(&failed, &held.stop).await {
+                tracing::info!(error = %failed, "what came of an attempt is discarded");
+                return Parting::Lapse;
+            }
+            match self.worker.store.get(execution.id).await {
+                // Only who started it is at this attempt.
+                Ok(current) if current.state == State::Running && current.attempt == attempt => {
+                    execution = current;
+                }
+                // What we wrote took effect although it failed; or somebody else was first, and it stands.
+                Ok(current) => return self.parting(&current),
+                Err(error) if tries.again(&error, &held.stop).await => {}
+                Err(error) => {
+                    tracing::info!(%error, "what came of an attempt is discarded");
+                    return Parting::Lapse;
+                }
+            }
+        }
+    }
+
+    /// What a verdict means for the record as it is.
+    fn verdict_change(&self, execution: &Execution, verdict: &Verdict) -> Change {
+        let now = self.worker.clock.now();
+        let (failure, pause, hopeless) = match verdict {
+            Verdict::Ended(outcome) => return Change::Finish(outcome.clone()),
+            // Nobody wants it to be run again.
+            Verdict::Failed(_) | Verdict::Lost | Verdict::GivenBack
+                if execution.cancel_requested_at.is_some() =>
+            {
+                return Change::Cancel;
+            }
+            Verdict::GivenBack => {
+                return Change::Requeue {
+                    run_after: now,
+                    failure: None,
+                };
+            }
+            Verdict::Lost => {
+                let failure = format!("the worker of attempt {} was lost", execution.attempt);
+                (failure, Duration::ZERO, false)
+            }
+            Verdict::Failed(error) => (
+                error.to_string(),
+                jittered(execution.failures, RETRY_FIRST, RETRY_CAP),
+                is_hopeless(error.kind()),
+            ),
+        };
+        if hopeless || execution.failures + 1 >= self.worker.max_attempts {
+            return Change::Fail { failure };
+        }
+        Change::Requeue {
+            run_after: now.saturating_add(pause),
+            failure: Some(failure),
+        }
+    }
+
+    /// Makes `change` in the record and in the store.
+    async fn write(
+        &self,
+        execution: &mut Execution,
+        change: Change,
+        output: &[Output],
+        at: Timestamp,
+    ) -> Result<Seq> {
+        let attempt = execution.attempt;
+        execution.apply(change, at)?;
+        // What an attempt that is made anew has written is void; it would count as the new one's.
+        let output = if execution.attempt == attempt { output } else { &[] };
+        let seq = self.worker.store.update(execution, output).await?;
+        let (failures, failure) = (execution.failures, execution.failure.as_deref());
+        match execution.state {
+            State::Queued => tracing::info!(failures, failure, "queued again"),
+            State::Failed if execution.outcome.is_none() => tracing::info!(failures, failure, "given up"),
+            State::Running | State::Completed | State::Failed | State::TimedOut | State::Cancelled => {
+                tracing::debug!(state = %execution.state, "recorded");
+            }
+        }
+        Ok(seq)
+    }
+
+    /// How to part with the lease of an execution that stands there.
+    fn parting(&self, execution: &Execution) -> Parting {
+        match execution.state {
+            State::Queued => Parting::Again(job(execution, self.worker.clock.now())),
+            // Somebody else's attempt, and lease.
+            State::Running => Parting::Lapse,
+            State::Completed | State::Failed | State::TimedOut | State::Cancelled => Parting::Done,
+        }
+    }
+
+    async fn part(&self, held: Held, parting: Parting) {
+        let lease = held.lease.clone();
+        // From here on the heartbeat has nothing to say about it.
+        drop(held);
+        let parted = match parting {
+            Parting::Done => self.worker.queue.ack(&[lease]).await,
+            Parting::Again(job) => self.worker.queue.push(&[job]).await,
+            Parting::Release => self.worker.queue.extend(&[lease], Duration::ZERO).await.map(drop),
+            Parting::Lapse => Ok(()),
+        };
+        if let Err(error) = parted {
+            // The record is right: the job comes back when its lease has lapsed, or by a sweep.
+            tracing::debug!(%error, "the queue was not told of an attempt's end");
+        }
+    }
+}
+
+/// Whether another attempt would fail the same way.
+fn is_hopeless(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::InvalidArgument | ErrorKind::Unsupported => true,
+        ErrorKind::NotFound
+        | ErrorKind::Conflict
+        | ErrorKind::PreconditionFailed
+        | ErrorKind::QueueFull
+        | ErrorKind::Unavailable
+        | ErrorKind::Internal => false,
+    }
+}
+
+/// The tries of one change to a record.
+#[derive(Debug, Default)]
+struct Tries {
+    conflicts: u32,
+    backoff: Backoff,
+}
+
+impl Tries {
+    /// Says, after a pause where one is due, whether to read the record again and try anew; not where `stop` fires.
+    async fn again(&mut self, failed: &Error, stop: &CancellationToken) -> bool {
+        match failed.kind() {
+            ErrorKind::Conflict => {
+                self.conflicts += 1;
+                self.conflicts < CONTENDED_TRIES
+            }
+            ErrorKind::Unavailable | ErrorKind::QueueFull => self.backoff.pause(stop).await,
+            ErrorKind::InvalidArgument
+            | ErrorKind::NotFound
+            | ErrorKind::PreconditionFailed
+            | ErrorKind::Unsupported
+            | ErrorKind::Internal => false,
+        }
+    }
+}

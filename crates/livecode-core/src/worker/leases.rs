@@ -1,0 +1,126 @@
+//! Which leases a worker holds, and the heartbeat that keeps them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::backoff::Outage;
+use crate::{Error, Lease, Queue};
+
+/// All leases that a worker holds, by token.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    held: Mutex<HashMap<Uuid, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    lease: Lease,
+    /// Until when it surely is ours.
+    until: Instant,
+    stop: CancellationToken,
+}
+
+/// A lease that the heartbeat keeps for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    /// Fires when the attempt isn't ours any more, or shall be given back.
+    pub(super) stop: CancellationToken,
+    leases: Arc<Leases>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.leases.lock().remove(&self.lease.token);
+    }
+}
+
+impl Leases {
+    /// Keeps a lease that was just given for `duration`; `stop` fires when it's lost.
+    pub(super) fn hold(self: &Arc<Self>, lease: Lease, duration: Duration, stop: CancellationToken) -> Held {
+        let entry = Entry {
+            lease: lease.clone(),
+            until: Instant::now() + duration,
+            stop: stop.clone(),
+        };
+        self.lock().insert(lease.token, entry);
+        Held {
+            lease,
+            stop,
+            leases: self.clone(),
+        }
+    }
+
+    /// Extends all leases again and again, in one batch; never returns. What can't be extended is lost, and so is what
+    /// couldn't be for as long as a lease lasts, because somebody else may have it by then: noticed at most a third of a
+    /// lease later.
+    pub(super) async fn keep(&self, queue: &dyn Queue, duration: Duration) {
+        let mut outage = Outage::of("extend leases");
+        let mut pause = duration / 3;
+        loop {
+            sleep(pause).await;
+            let leases: Vec<Lease> = self.lock().values().map(|entry| entry.lease.clone()).collect();
+            if leases.is_empty() {
+                pause = duration / 3;
+                continue;
+            }
+            let sent = Instant::now();
+            let extended = timeout(duration / 4, queue.extend(&leases, duration))
+                .await
+                .unwrap_or_else(|_| Err(Error::unavailable("the queue doesn't answer")));
+            match extended {
+                Ok(lost) => {
+                    outage.succeeded();
+                    self.extended(&leases, &lost, sent + duration);
+                    pause = duration / 3;
+                }
+                Err(error) => {
+                    outage.failed(&error);
+                    self.lose_lapsed();
+                    pause = duration / 12;
+                }
+            }
+        }
+    }
+
+    fn extended(&self, leases: &[Lease], lost: &[Lease], until: Instant) {
+        let mut held = self.lock();
+        for lease in lost {
+            // Where it isn't there any more, its attempt came to an end meanwhile.
+            if let Some(entry) = held.remove(&lease.token) {
+                entry.lose();
+            }
+        }
+        for lease in leases {
+            if let Some(entry) = held.get_mut(&lease.token) {
+                entry.until = until;
+            }
+        }
+    }
+
+    fn lose_lapsed(&self) {
+        let now = Instant::now();
+        self.lock()
+            .extract_if(|_, entry| entry.until <= now)
+            .for_each(|(_, entry)| entry.lose());
+    }
+
+    /// Nothing can panic halfway through a change of the map.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Entry>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn lose(&self) {
+        tracing::info!(execution = %self.lease.id, attempt = self.lease.attempt, "a lease is lost, its program is stopped");
+        self.stop.cancel();
+    }
+}

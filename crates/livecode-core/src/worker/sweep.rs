@@ -1,0 +1,71 @@
+//! Finds what is open in the store and unknown to the queue, and pushes it again.
+
+use tokio::time::sleep;
+
+use super::{Worker, attempt::job, backoff::Outage};
+use crate::{Execution, ExecutionId, Job, ListQuery, PageStart, Result, State, Timestamp};
+
+/// How many executions one look is at.
+const PAGE: usize = 1_000;
+
+impl Worker {
+    /// Looks at one page every now and then; never returns.
+    ///
+    /// It begins at once, so that what was queued when the last process of a host died isn't kept waiting. The page moves
+    /// on with each look, so that a long backlog is covered over several of them.
+    pub(super) async fn sweep_forever(&self) {
+        let mut outage = Outage::of("sweep");
+        let mut after = None;
+        loop {
+            match self.sweep_page(after).await {
+                Ok(last) => {
+                    outage.succeeded();
+                    after = last;
+                }
+                Err(error) => outage.failed(&error),
+            }
+            // Not all workers at the same moment.
+            sleep(self.sweep_every.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+        }
+    }
+
+    /// Looks at the page after `after`; gives back its last id, none where it was the last page.
+    async fn sweep_page(&self, after: Option<ExecutionId>) -> Result<Option<ExecutionId>> {
+        let now = self.clock.now();
+        let older_than = i64::try_from(self.sweep_older_than.as_millis()).unwrap_or(i64::MAX);
+        let query = ListQuery {
+            open_since_before: Some(Timestamp::from_millis(
+                now.as_millis().saturating_sub(older_than),
+            )?),
+            page: PageStart::After(after),
+            limit: PAGE,
+            ..ListQuery::default()
+        };
+        let page = self.store.list(&query).await?;
+        // Where the queue knows a job, pushing it changes nothing.
+        let jobs: Vec<Job> = page
+            .iter()
+            .filter(|execution| self.may_be_unknown(execution))
+            .map(|execution| job(execution, now))
+            .collect();
+        if !jobs.is_empty() {
+            self.queue.push(&jobs).await?;
+        }
+        Ok(page
+            .last()
+            .filter(|_| page.len() == PAGE)
+            .map(|execution| execution.id))
+    }
+
+    /// What began within the last two leases is left alone: where the queue lost its memory, a worker that is alive
+    /// notices, and gives back what it runs.
+    fn may_be_unknown(&self, execution: &Execution) -> bool {
+        match execution.state {
+            State::Queued => true,
+            State::Running => execution.started_at.is_none_or(|started| {
+                self.clock.now().duration_since(started) > self.lease.saturating_mul(2)
+            }),
+            State::Completed | State::Failed | State::TimedOut | State::Cancelled => false,
+        }
+    }
+}
