@@ -1,0 +1,211 @@
+//! Who waits for what in this process, and the one poll that tells them of what other processes change.
+//!
+//! A waiting party subscribes first and looks second, so a change is either in what it sees or wakes it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use livecode_core::{ExecutionId, Result, Seq};
+use sqlx::{SqlitePool, pool::PoolConnection};
+use tokio::{runtime::Handle, sync::watch};
+use uuid::Uuid;
+
+use super::rows::{column, hex, json, seq};
+use crate::error::from_sqlx;
+
+/// How often the file is asked whether another process has changed it: that takes microseconds and reads no page.
+const EVERY: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Debug)]
+pub(super) struct Changes {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    readers: SqlitePool,
+    /// Where the poll runs: a caller's runtime may end before ours.
+    runtime: Handle,
+    /// Some job may be claimable that wasn't.
+    jobs: watch::Sender<()>,
+    followed: Mutex<Followed>,
+}
+
+#[derive(Debug, Default)]
+struct Followed {
+    /// The last sequence number known of each log that somebody follows.
+    logs: HashMap<ExecutionId, watch::Sender<Seq>>,
+    /// Whether the poll is running.
+    polled: bool,
+}
+
+impl Changes {
+    pub(super) fn new(readers: SqlitePool) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                readers,
+                runtime: Handle::current(),
+                jobs: watch::Sender::default(),
+                followed: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Tells the followers of a log that it reaches to `last` now.
+    pub(super) fn log_grew(&self, id: ExecutionId, last: Seq) {
+        if let Some(log) = self.followed().logs.get(&id) {
+            tell(log, last);
+        }
+    }
+
+    /// Tells claimers to look.
+    pub(super) fn jobs_came(&self) {
+        self.shared.jobs.send_replace(());
+    }
+
+    /// Hears of everything added to a log from now on.
+    pub(super) fn follow(&self, id: ExecutionId) -> Following {
+        let mut followed = self.followed();
+        let grown = followed.logs.entry(id).or_default().subscribe();
+        self.poll(&mut followed);
+        Following {
+            changes: self.clone(),
+            id,
+            grown,
+        }
+    }
+
+    /// Hears of every job from now on.
+    pub(super) fn jobs(&self) -> watch::Receiver<()> {
+        let mut followed = self.followed();
+        let jobs = self.shared.jobs.subscribe();
+        self.poll(&mut followed);
+        jobs
+    }
+
+    fn followed(&self) -> MutexGuard<'_, Followed> {
+        // No section under this lock stops halfway through a change.
+        self.shared
+            .followed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the poll where it isn't running.
+    fn poll(&self, followed: &mut Followed) {
+        if !followed.polled {
+            followed.polled = true;
+            self.shared.runtime.spawn(self.clone().run());
+        }
+    }
+
+    async fn run(self) {
+        let mut watched = None;
+        while self.is_awaited() {
+            watched = match self.look(watched).await {
+                Ok(watched) => Some(watched),
+                // Everybody looks for themselves, and whoever meets the same error reports it.
+                Err(_) => {
+                    self.wake_all();
+                    None
+                }
+            };
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Whether anybody waits; where nobody does, the next who will starts the poll anew.
+    fn is_awaited(&self) -> bool {
+        let mut followed = self.followed();
+        followed.polled = !followed.logs.is_empty() || self.shared.jobs.receiver_count() > 0;
+        followed.polled
+    }
+
+    /// Looks whether the file has changed since the last look through the same connection, and tells whom it concerns.
+    /// The first look can't know, and tells everybody.
+    async fn look(&self, watched: Option<Watched>) -> Result<Watched> {
+        let (mut connection, before) = match watched {
+            Some(Watched { connection, version }) => (connection, Some(version)),
+            None => (self.shared.readers.acquire().await.map_err(from_sqlx)?, None),
+        };
+        let version = sqlx::query_scalar("PRAGMA data_version")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(from_sqlx)?;
+        if before != Some(version) {
+            self.jobs_came();
+            let ids: Vec<String> = self.followed().logs.keys().map(|id| hex(id.as_uuid())).collect();
+            let logs = sqlx::query(
+                "SELECT id, last_seq FROM execution WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
+            )
+            .bind(json(&ids)?)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(from_sqlx)?;
+            for log in &logs {
+                self.log_grew(column::<Uuid>(log, "id")?.into(), seq(log, "last_seq")?);
+            }
+        }
+        Ok(Watched { connection, version })
+    }
+
+    fn wake_all(&self) {
+        self.jobs_came();
+        for log in self.followed().logs.values() {
+            log.send_modify(|_| ());
+        }
+    }
+}
+
+fn tell(log: &watch::Sender<Seq>, last: Seq) {
+    log.send_if_modified(|known| {
+        let grown = last > *known;
+        *known = last.max(*known);
+        grown
+    });
+}
+
+/// A connection to look through, and the version of the file that it saw last.
+#[derive(Debug)]
+struct Watched {
+    connection: PoolConnection<sqlx::Sqlite>,
+    version: i64,
+}
+
+/// A subscription to one log.
+#[derive(Debug)]
+pub(super) struct Following {
+    changes: Changes,
+    id: ExecutionId,
+    grown: watch::Receiver<Seq>,
+}
+
+impl Following {
+    /// From here on, what comes ends the next [`Following::grown`].
+    pub(super) fn mark(&mut self) {
+        self.grown.mark_unchanged();
+    }
+
+    /// Waits until something has come since [`Following::mark`], or may have.
+    pub(super) async fn grown(&mut self) {
+        // The sender is dropped after the last receiver, so this ends by a change only.
+        self.grown.changed().await.ok();
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut followed = self.changes.followed();
+        // This receiver is still counted.
+        if followed
+            .logs
+            .get(&self.id)
+            .is_some_and(|log| log.receiver_count() <= 1)
+        {
+            followed.logs.remove(&self.id);
+        }
+    }
+}

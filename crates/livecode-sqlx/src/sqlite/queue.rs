@@ -1,0 +1,284 @@
+//! Jobs in SQLite.
+
+use std::{cmp::Reverse, collections::HashSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use livecode_core::{ExecutionId, Job, Lease, Queue, QueueStats, Result};
+use sqlx::SqliteConnection;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::{
+    Database,
+    rows::{column, hex, json, unsigned},
+    writer::Survives,
+};
+use crate::error::from_sqlx;
+
+/// What "never" is for a timer that can't be reckoned: longer than any process lives.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// A [`Queue`] in a SQLite file, from [`Sqlite::store_and_queue`](crate::Sqlite::store_and_queue).
+///
+/// Its time is the machine's clock as SQLite reads it, in milliseconds: where that is set back, delays and leases last
+/// longer by as much. What other processes push it notices within some 20 ms.
+#[derive(Clone, Debug)]
+pub struct SqliteQueue {
+    database: Arc<Database>,
+}
+
+impl SqliteQueue {
+    pub(super) fn new(database: Arc<Database>) -> Self {
+        Self { database }
+    }
+
+    /// How long until something can be claimed, as it stands now; none where nothing is in sight.
+    ///
+    /// Claiming takes the write lock, this doesn't.
+    async fn next(&self) -> Result<Option<Duration>> {
+        let row = sqlx::query(
+            "SELECT iif(EXISTS (SELECT 1 FROM job WHERE state = 'WAITING'), 0,
+                 max(0, min(due_at) - (SELECT now FROM clock))) AS millis
+             FROM (SELECT min(due_at) AS due_at FROM job WHERE state = 'DELAYED'
+                   UNION ALL SELECT min(due_at) FROM job WHERE state = 'LEASED')",
+        )
+        .fetch_one(&self.database.readers)
+        .await
+        .map_err(from_sqlx)?;
+        let millis: Option<i64> = column(&row, "millis")?;
+        millis
+            .map(|millis| Ok(Duration::from_millis(unsigned(millis)?)))
+            .transpose()
+    }
+}
+
+#[async_trait]
+impl Queue for SqliteQueue {
+    async fn push(&self, jobs: &[Job]) -> Result<()> {
+        let jobs = jobs.to_vec();
+        self.database
+            .writer
+            .write(Survives::Kill, move |connection| {
+                async move { push(connection, &jobs).await }.boxed()
+            })
+            .await?;
+        self.database.changes.jobs_came();
+        Ok(())
+    }
+
+    async fn claim(&self, max: usize, wait: Duration, lease: Duration) -> Result<Vec<Lease>> {
+        let deadline = later(Instant::now(), wait);
+        let mut arrivals = None;
+        loop {
+            let next = self.next().await?;
+            if next == Some(Duration::ZERO) {
+                let leases = self
+                    .database
+                    .writer
+                    .write(Survives::Kill, move |connection| {
+                        claim(connection, max, lease).boxed()
+                    })
+                    .await?;
+                if !leases.is_empty() {
+                    return Ok(leases);
+                }
+            }
+            let now = Instant::now();
+            if max == 0 || now >= deadline {
+                return Ok(Vec::new());
+            }
+            match &mut arrivals {
+                // What came before the subscription wouldn't end the wait: look once more.
+                None => arrivals = Some(self.database.changes.jobs()),
+                Some(arrivals) => {
+                    let until = next.map_or(deadline, |next| later(now, next).min(deadline));
+                    tokio::select! {
+                        // Woken or not, the next look decides.
+                        _ = arrivals.changed() => {}
+                        () = sleep_until(until) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn extend(&self, leases: &[Lease], by: Duration) -> Result<Vec<Lease>> {
+        let asked = leases.to_vec();
+        let held = self
+            .database
+            .writer
+            .write(Survives::Kill, move |connection| {
+                async move { extend(connection, &asked, by).await }.boxed()
+            })
+            .await?;
+        Ok(leases
+            .iter()
+            .filter(|lease| !held.contains(&(lease.id.as_uuid(), lease.token)))
+            .cloned()
+            .collect())
+    }
+
+    async fn ack(&self, leases: &[Lease]) -> Result<()> {
+        let leases = leases.to_vec();
+        self.database
+            .writer
+            .write(Survives::Kill, move |connection| {
+                async move { ack(connection, &leases).await }.boxed()
+            })
+            .await
+    }
+
+    async fn stats(&self) -> Result<QueueStats> {
+        let row = sqlx::query(
+            "SELECT
+                 (SELECT count(*) FROM job WHERE state = 'WAITING')
+                     + (SELECT count(*) FROM job WHERE state IN ('DELAYED', 'LEASED') AND due_at <= now) AS waiting,
+                 (SELECT count(*) FROM job WHERE state = 'DELAYED' AND due_at > now) AS delayed,
+                 (SELECT count(*) FROM job WHERE state = 'LEASED' AND due_at > now) AS leased,
+                 now - (SELECT min(due_at) FROM (
+                     SELECT min(due_at) AS due_at FROM job WHERE state = 'WAITING'
+                     UNION ALL SELECT min(due_at) FROM job WHERE state = 'DELAYED'
+                     UNION ALL SELECT min(due_at) FROM job WHERE state = 'LEASED')) AS oldest
+             FROM clock",
+        )
+        .fetch_one(&self.database.readers)
+        .await
+        .map_err(from_sqlx)?;
+        let count = |name| unsigned(column(&row, name)?);
+        let oldest: Option<i64> = column(&row, "oldest")?;
+        let waiting = count("waiting")?;
+        Ok(QueueStats {
+            waiting,
+            delayed: count("delayed")?,
+            leased: count("leased")?,
+            // A clock that was set back would say that it waits since later than now.
+            oldest_waiting: oldest
+                .filter(|_| waiting > 0)
+                .map(|millis| Duration::from_millis(millis.max(0).unsigned_abs())),
+        })
+    }
+}
+
+/// Adds jobs, all at once and in their order.
+pub(super) async fn push(connection: &mut SqliteConnection, jobs: &[Job]) -> Result<()> {
+    let jobs: Vec<_> = jobs
+        .iter()
+        .map(|job| {
+            (
+                hex(job.id.as_uuid()),
+                job.attempt,
+                job.priority,
+                millis(job.delay),
+            )
+        })
+        .collect();
+    // "WHERE true" because after a SELECT, ON would be taken for a join's.
+    sqlx::query(
+        "INSERT INTO job (execution_id, attempt, priority, state, due_at)
+         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, iif(value ->> 3 > 0, 'DELAYED', 'WAITING'), now + (value ->> 3)
+         FROM clock, json_each(?1) WHERE true ORDER BY key
+         ON CONFLICT (execution_id) DO UPDATE SET
+             arrival = excluded.arrival, attempt = excluded.attempt, priority = excluded.priority,
+             state = excluded.state, due_at = excluded.due_at, token = NULL
+         WHERE excluded.attempt > job.attempt",
+    )
+    .bind(json(&jobs)?)
+    .execute(connection)
+    .await
+    .map_err(from_sqlx)?;
+    Ok(())
+}
+
+/// Removes the job of an execution that has ended, unless somebody holds it: they acknowledge it.
+pub(super) async fn forget(connection: &mut SqliteConnection, id: ExecutionId) -> Result<()> {
+    sqlx::query("DELETE FROM job WHERE execution_id = ?1 AND (state <> 'LEASED' OR due_at <= (SELECT now FROM clock))")
+        .bind(id.as_uuid())
+        .execute(connection)
+        .await
+        .map_err(from_sqlx)?;
+    Ok(())
+}
+
+async fn claim(connection: &mut SqliteConnection, max: usize, lease: Duration) -> Result<Vec<Lease>> {
+    let rows = sqlx::query(
+        "UPDATE job SET state = 'WAITING' WHERE state IN ('DELAYED', 'LEASED') AND due_at <= (SELECT now FROM clock);
+         UPDATE job SET state = 'LEASED', due_at = (SELECT now FROM clock) + ?2, token = randomblob(16)
+         WHERE arrival IN (SELECT arrival FROM job WHERE state = 'WAITING' ORDER BY priority DESC, arrival LIMIT ?1)
+         RETURNING priority, arrival, execution_id, attempt, token",
+    )
+    .bind(i64::try_from(max).unwrap_or(i64::MAX))
+    .bind(millis(lease))
+    .fetch_all(connection)
+    .await
+    .map_err(from_sqlx)?;
+    // What RETURNING gives is in no particular order.
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let place = (
+            Reverse(column::<i16>(row, "priority")?),
+            column::<i64>(row, "arrival")?,
+        );
+        let lease = Lease {
+            id: column::<Uuid>(row, "execution_id")?.into(),
+            attempt: column(row, "attempt")?,
+            token: column(row, "token")?,
+        };
+        claimed.push((place, lease));
+    }
+    claimed.sort_unstable_by_key(|(place, _)| *place);
+    Ok(claimed.into_iter().map(|(_, lease)| lease).collect())
+}
+
+/// Lets the leases end later; gives back the ids and tokens of those that can.
+async fn extend(
+    connection: &mut SqliteConnection,
+    leases: &[Lease],
+    by: Duration,
+) -> Result<HashSet<(Uuid, Uuid)>> {
+    let rows = sqlx::query(
+        "UPDATE job SET state = 'LEASED', due_at = (SELECT now FROM clock) + ?2
+         WHERE (execution_id, token) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))
+         RETURNING execution_id, token",
+    )
+    .bind(held(leases)?)
+    .bind(millis(by))
+    .fetch_all(connection)
+    .await
+    .map_err(from_sqlx)?;
+    rows.iter()
+        .map(|row| Ok((column(row, "execution_id")?, column(row, "token")?)))
+        .collect()
+}
+
+async fn ack(connection: &mut SqliteConnection, leases: &[Lease]) -> Result<()> {
+    sqlx::query(
+        "DELETE FROM job
+         WHERE (execution_id, token) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))",
+    )
+    .bind(held(leases)?)
+    .execute(connection)
+    .await
+    .map_err(from_sqlx)?;
+    Ok(())
+}
+
+/// Leases as JSON: which job, and by which token.
+fn held(leases: &[Lease]) -> Result<String> {
+    let leases: Vec<_> = leases
+        .iter()
+        .map(|lease| (hex(lease.id.as_uuid()), hex(lease.token)))
+        .collect();
+    json(&leases)
+}
+
+/// Whole milliseconds that are over no sooner than `duration` is: the database's clock has begun its present one.
+fn millis(duration: Duration) -> i64 {
+    let duration = duration.min(NEVER);
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    i64::try_from(millis).map_or(0, |millis| if millis == 0 { 0 } else { millis + 1 })
+}
+
+fn later(now: Instant, by: Duration) -> Instant {
+    now.checked_add(by).unwrap_or_else(|| now + NEVER)
+}

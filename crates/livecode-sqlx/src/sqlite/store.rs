@@ -1,0 +1,228 @@
+//! Records in SQLite.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use futures_util::{FutureExt, stream::BoxStream};
+use livecode_core::{
+    Captured, Event, Execution, ExecutionId, Follow, Inserted, ListQuery, Output, PageStart, Result,
+    Revision, Seq, Session, SessionId, SessionRevision, Stdio, Store,
+};
+use sqlx::QueryBuilder;
+
+use super::{
+    Database, events, executions,
+    rows::{self, json, select_execution},
+    sessions,
+    writer::Survives,
+};
+use crate::error::from_sqlx;
+
+/// A [`Store`] in a SQLite file, from [`Sqlite::store`](crate::Sqlite::store) or
+/// [`Sqlite::store_and_queue`](crate::Sqlite::store_and_queue).
+///
+/// It keeps a session's source once for each revision: [`Store::update_session`] takes a changed source only with a higher
+/// revision, as [`Session::save`] gives it. Of an execution it never changes what was asked, nor one that has ended.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    database: Arc<Database>,
+    /// Whether the queue in the same file is the one of these executions.
+    is_queue: bool,
+}
+
+impl SqliteStore {
+    pub(super) fn new(database: Arc<Database>, is_queue: bool) -> Self {
+        Self { database, is_queue }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn insert_session(&self, session: &Session) -> Result<()> {
+        let source = json(&session.source)?;
+        let session = session.clone();
+        self.database
+            .writer
+            .write(Survives::PowerCut, move |connection| {
+                sessions::insert(connection, session, source).boxed()
+            })
+            .await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Session> {
+        let row = sqlx::query(
+            "SELECT * FROM session JOIN session_revision USING (revision) WHERE id = ?1 AND session_id = ?1",
+        )
+        .bind(id.as_uuid())
+        .fetch_optional(&self.database.readers)
+        .await
+        .map_err(from_sqlx)?;
+        rows::session(&row.ok_or_else(|| sessions::unknown(id))?)
+    }
+
+    async fn update_session(&self, session: &Session) -> Result<()> {
+        let source = json(&session.source)?;
+        let session = session.clone();
+        self.database
+            .writer
+            .write(Survives::PowerCut, move |connection| {
+                sessions::update(connection, session, source).boxed()
+            })
+            .await
+    }
+
+    async fn revisions(
+        &self,
+        id: SessionId,
+        before: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<SessionRevision>> {
+        let rows = sqlx::query(
+            "SELECT * FROM session_revision WHERE session_id = ?1 AND revision < ?2 ORDER BY revision DESC LIMIT ?3",
+        )
+        .bind(id.as_uuid())
+        .bind(before.map_or(i64::MAX, |before| at_most(before.0)))
+        .bind(at_most(limit as u64))
+        .fetch_all(&self.database.readers)
+        .await
+        .map_err(from_sqlx)?;
+        rows.iter().map(rows::revision).collect()
+    }
+
+    async fn insert(&self, execution: &Execution) -> Result<Inserted> {
+        let spec = json(&*execution.spec)?;
+        let execution = execution.clone();
+        let is_queue = self.is_queue;
+        let inserted = self
+            .database
+            .writer
+            .write(Survives::PowerCut, move |connection| {
+                executions::insert(connection, execution, spec, is_queue).boxed()
+            })
+            .await?;
+        if is_queue {
+            self.database.changes.jobs_came();
+        }
+        Ok(inserted)
+    }
+
+    async fn get(&self, id: ExecutionId) -> Result<Execution> {
+        let mut reader = self.database.readers.acquire().await.map_err(from_sqlx)?;
+        executions::get(&mut reader, id).await
+    }
+
+    async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq> {
+        let id = execution.id;
+        // An end is told to people; what leads to it is made again where it's lost.
+        let survives = if execution.state.is_terminal() {
+            Survives::PowerCut
+        } else {
+            Survives::Kill
+        };
+        let (execution, output) = (execution.clone(), output.to_vec());
+        let is_queue = self.is_queue;
+        let last = self
+            .database
+            .writer
+            .write(survives, move |connection| {
+                executions::update(connection, execution, output, is_queue).boxed()
+            })
+            .await?;
+        self.database.changes.log_grew(id, last);
+        Ok(last)
+    }
+
+    async fn append(&self, id: ExecutionId, attempt: u32, output: &[Output]) -> Result<()> {
+        let output = output.to_vec();
+        let last = self
+            .database
+            .writer
+            .write(Survives::Kill, move |connection| {
+                executions::append(connection, id, attempt, output).boxed()
+            })
+            .await?;
+        self.database.changes.log_grew(id, last);
+        Ok(())
+    }
+
+    async fn output(&self, id: ExecutionId) -> Result<Captured> {
+        // One row at least where there is such an execution: a stream of none.
+        let rows = sqlx::query(
+            "SELECT output.stdio, output.bytes FROM execution
+             LEFT JOIN output ON output.execution_id = id AND output.attempt = execution.attempt
+             WHERE id = ?1 ORDER BY output.seq",
+        )
+        .bind(id.as_uuid())
+        .fetch_all(&self.database.readers)
+        .await
+        .map_err(from_sqlx)?;
+        if rows.is_empty() {
+            return Err(executions::unknown(id));
+        }
+        let (mut stdout, mut stderr) = (BytesMut::new(), BytesMut::new());
+        for row in &rows {
+            match rows::output(row)? {
+                Some(Output {
+                    stdio: Stdio::Stdout,
+                    bytes,
+                }) => stdout.extend_from_slice(&bytes),
+                Some(Output {
+                    stdio: Stdio::Stderr,
+                    bytes,
+                }) => stderr.extend_from_slice(&bytes),
+                None => {}
+            }
+        }
+        Ok(Captured {
+            stdout: stdout.freeze(),
+            stderr: stderr.freeze(),
+        })
+    }
+
+    fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>> {
+        events::events(self.database.clone(), id, after, follow)
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {
+        let mut select = QueryBuilder::new(select_execution!("WHERE true"));
+        if let Some(owner) = &query.owner {
+            select.push(" AND owner = ").push_bind(owner.as_str());
+        }
+        if let Some(session) = query.session {
+            select.push(" AND session_id = ").push_bind(session.as_uuid());
+        }
+        if let Some(moment) = query.open_since_before {
+            select
+                .push(" AND state IN ('QUEUED', 'RUNNING') AND created_at < ")
+                .push_bind(moment.as_millis());
+        }
+        let order = match query.page {
+            PageStart::Before(start) => {
+                if let Some(id) = start {
+                    select.push(" AND id < ").push_bind(id.as_uuid());
+                }
+                " ORDER BY id DESC LIMIT "
+            }
+            PageStart::After(start) => {
+                if let Some(id) = start {
+                    select.push(" AND id > ").push_bind(id.as_uuid());
+                }
+                " ORDER BY id LIMIT "
+            }
+        };
+        let rows = select
+            .push(order)
+            .push_bind(at_most(query.limit as u64))
+            .build()
+            .fetch_all(&self.database.readers)
+            .await
+            .map_err(from_sqlx)?;
+        rows.iter().map(rows::execution).collect()
+    }
+}
+
+/// A number that only limits: beyond what the database can count it's no limit.
+fn at_most(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
