@@ -116,6 +116,34 @@ pub async fn a_waiting_claim_is_woken_by_a_push(queue: Arc<dyn Queue>) {
     }
 }
 
+/// A claim that waits is woken at the end of a delay, although the delayed job came after it.
+pub async fn a_waiting_claim_is_woken_by_the_end_of_a_delay(queue: Arc<dyn Queue>) {
+    let begun = Instant::now();
+    let delayed = Job {
+        delay: SHORT,
+        ..job()
+    };
+    let (lease, ()) = tokio::join!(claim_one(&*queue), async {
+        assert_eq!(queue.claim(1, Duration::from_millis(20), LONG).await.unwrap(), []);
+        queue.push(std::slice::from_ref(&delayed)).await.unwrap();
+    });
+    assert_eq!(lease.id, delayed.id);
+    assert!(begun.elapsed() < LONG / 2, "nothing woke it");
+}
+
+/// A claim that waits is woken when somebody gives back a lease before its end.
+pub async fn a_waiting_claim_is_woken_by_a_lease_given_back(queue: Arc<dyn Queue>) {
+    let begun = Instant::now();
+    let job = push_new(&*queue).await;
+    let held = [claim_one(&*queue).await];
+    let (lease, ()) = tokio::join!(claim_one(&*queue), async {
+        assert_eq!(queue.claim(1, Duration::from_millis(20), LONG).await.unwrap(), []);
+        assert_eq!(queue.extend(&held, NO).await.unwrap(), []);
+    });
+    assert_eq!(lease.id, job.id);
+    assert!(begun.elapsed() < LONG / 2, "nothing woke it");
+}
+
 /// Each of several claims that wait gets one of the jobs that a batch brings.
 pub async fn every_waiting_claim_is_served(queue: Arc<dyn Queue>) {
     let claims: Vec<_> = (0..4)

@@ -40,6 +40,8 @@ macro_rules! queue_suite {
             a_delayed_job_holds_up_no_other
             a_claim_gives_up_when_its_wait_is_up
             a_waiting_claim_is_woken_by_a_push
+            a_waiting_claim_is_woken_by_the_end_of_a_delay
+            a_waiting_claim_is_woken_by_a_lease_given_back
             every_waiting_claim_is_served
             a_waiting_claim_is_woken_by_a_lapse
             concurrent_claims_never_share_a_job
