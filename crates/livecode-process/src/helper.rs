@@ -4,7 +4,10 @@ use std::{
     fs::File,
     io::{self, IoSlice, Write},
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -257,6 +260,7 @@ fn spawn(socket: OwnedFd, mode: &str) -> io::Result<Child> {
         .or_else(|_| sealed("livecode-init", INIT, MemfdFlags::empty()))?;
     // std starts it by posix_spawn, whatever the size of this process.
     Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+        .arg0("livecode-init")
         .arg(mode)
         .env_clear()
         .stdin(Stdio::from(socket))

@@ -2,7 +2,8 @@
 //!
 //! A suite is a macro that makes one test of each clause, named after it. It takes a factory, an async function without
 //! arguments, and calls it for every test: it gives back a fresh backend, and a guard that cleans up when it's dropped.
-//! The crate that runs a suite needs `tokio` with `macros` and `rt-multi-thread`.
+//! The crate that runs a suite needs `tokio` with `macros` and `rt-multi-thread`. A backend whose medium several
+//! processes can open runs [`shared_store_suite`] and [`shared_queue_suite`] as well.
 //!
 //! ```
 //! use livecode_core::{MemoryQueue, MemoryStore};
@@ -22,13 +23,15 @@
 
 mod clock;
 pub mod queue;
+pub mod sandbox;
+pub mod shared;
 pub mod store;
 
 use std::{future::Future, time::Duration};
 
 pub use self::clock::ManualClock;
 #[doc(inline)]
-pub use crate::{queue_suite, store_suite};
+pub use crate::{queue_suite, sandbox_suite, shared_queue_suite, shared_store_suite, store_suite};
 
 /// Waits for the end of a case; fails it after a minute, so that one that hangs is named.
 pub async fn finish(case: impl Future<Output = ()>) {
@@ -70,12 +73,21 @@ mod tests {
             include_str!("queue/claims.rs"),
             include_str!("queue/leases.rs"),
         ];
-        for (suite, files) in [(store[0], store.as_slice()), (queue[0], queue.as_slice())] {
+        let sandbox = [
+            include_str!("sandbox/mod.rs"),
+            include_str!("sandbox/programs.rs"),
+            include_str!("sandbox/streams.rs"),
+            include_str!("sandbox/limits.rs"),
+            include_str!("sandbox/containment.rs"),
+        ];
+        let shared = [include_str!("shared.rs")];
+        for files in [store.as_slice(), queue.as_slice(), sandbox.as_slice(), shared.as_slice()] {
+            let suite = files[0];
             let listed: Vec<&str> = suite.split_whitespace().collect();
             let cases = files
                 .iter()
                 .flat_map(|file| file.split("\npub async fn ").skip(1));
-            for case in cases.filter_map(|rest| rest.split('(').next()) {
+            for case in cases.filter_map(|rest| rest.split(['(', '<']).next()) {
                 assert!(listed.contains(&case), "{case} is never run");
             }
         }

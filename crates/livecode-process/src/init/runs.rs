@@ -234,6 +234,7 @@ impl Serving<'_> {
                 control: inner,
                 entrances,
                 seccomp: &self.hello.seccomp,
+                counted: group.is_some(),
                 clear_groups: self.hello.first_uid.is_some(),
             }),
             Fork::Parent { pid, pidfd } => {

@@ -79,6 +79,8 @@ pub(crate) struct World<'a> {
     pub(crate) control: OwnedFd,
     pub(crate) entrances: Vec<File>,
     pub(crate) seccomp: &'a [u8],
+    /// Whether a cgroup counts processes.
+    pub(crate) counted: bool,
     /// Whether the helper may change groups: not where an ordinary user started it.
     pub(crate) clear_groups: bool,
 }
@@ -232,17 +234,15 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
     }
     // It closes itself on exec, which is how init learns of it.
     sys::close_others(&mut [report])?;
+    // Where a cgroup counts, it has to be met first, for it tells of it.
+    let processes = u64::from(step.processes) * if world.counted { 2 } else { 1 } + 1;
     let cpu_seconds = step.cpu_ns.div_ceil(1_000_000_000) + 1;
     for (resource, soft, hard) in [
         (Resource::Cpu, cpu_seconds, cpu_seconds + 1),
         (Resource::Fsize, step.file_bytes, step.file_bytes),
         (Resource::Stack, 8 << 20, 64 << 20),
         (Resource::Core, 0, 0),
-        (
-            Resource::Nproc,
-            u64::from(step.processes) + 1,
-            u64::from(step.processes) + 1,
-        ),
+        (Resource::Nproc, processes, processes),
         (Resource::Nofile, 1024, 1024),
         (Resource::Memlock, 64 << 10, 64 << 10),
         (Resource::Msgqueue, 0, 0),

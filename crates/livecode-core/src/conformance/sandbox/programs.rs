@@ -1,0 +1,198 @@
+//! What is run, and what becomes of it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{python, run, stdout};
+use crate::{
+    ErrorKind, ErrorType, ExecutionSpec, Language, Languages, LimitRequest, Runner, Sandbox, SourceFile,
+    Termination,
+};
+
+pub async fn a_program_runs_to_its_end<S: Sandbox>(sandbox: Arc<S>) {
+    let run = run(&sandbox, &python("print('Hello World')")).await;
+    assert!(run.outcome.is_success());
+    assert_eq!(run.captured.stdout, "Hello World\n");
+    assert_eq!(run.captured.stderr, "");
+}
+
+pub async fn an_exit_status_is_reported<S: Sandbox>(sandbox: Arc<S>) {
+    for code in [1, 3, 127, 255] {
+        let run = run(&sandbox, &python(&format!("import os; os._exit({code})"))).await;
+        assert_eq!(run.outcome.termination, Termination::Exited { code });
+    }
+}
+
+pub async fn a_signal_is_reported<S: Sandbox>(sandbox: Arc<S>) {
+    for signal in [6, 11, 15] {
+        let run = run(
+            &sandbox,
+            &python(&format!("import os; os.kill(os.getpid(), {signal})")),
+        )
+        .await;
+        assert_eq!(run.outcome.termination, Termination::Signaled { signal });
+    }
+}
+
+pub async fn a_syntax_error_is_the_programs_failure<S: Sandbox>(sandbox: Arc<S>) {
+    let run = run(&sandbox, &python("def f(:")).await;
+    assert_eq!(
+        run.outcome.termination.error_type(),
+        Some(ErrorType::RuntimeError)
+    );
+    let stderr = String::from_utf8_lossy(&run.captured.stderr).into_owned();
+    assert!(
+        stderr.contains("SyntaxError") && stderr.contains("main.py\", line 1"),
+        "{stderr}"
+    );
+}
+
+pub async fn arguments_and_environment_arrive<S: Sandbox>(sandbox: Arc<S>) {
+    let mut spec = python("import os, sys; print(sys.argv[1:], os.environ['GREETING'], os.environ['HOME'])");
+    spec.args = vec![
+        "--an".into(),
+        "argument with spaces".into(),
+        "ü".into(),
+        String::new(),
+    ];
+    spec.env = [
+        ("GREETING".into(), "hello=world".into()),
+        ("HOME".into(), "/work/me".into()),
+    ]
+    .into();
+    let run = run(&sandbox, &spec).await;
+    assert_eq!(
+        run.captured.stdout,
+        "['--an', 'argument with spaces', 'ü', ''] hello=world /work/me\n"
+    );
+}
+
+pub async fn nothing_of_the_hosts_environment_is_seen<S: Sandbox>(sandbox: Arc<S>) {
+    let seen = stdout(&sandbox, "import os; print(*sorted(os.environ))").await;
+    let unexpected: Vec<&str> = seen
+        .split_whitespace()
+        // Python sets the last one itself where the locale is C.
+        .filter(|name| !["PATH", "HOME", "LANG", "TMPDIR", "HOSTNAME", "LC_CTYPE"].contains(name))
+        .collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+}
+
+pub async fn files_stand_beside_the_program<S: Sandbox>(sandbox: Arc<S>) {
+    let mut spec = python("import lib.answer; print(lib.answer.N, open('data/raw.bin', 'rb').read())");
+    spec.files = vec![
+        SourceFile::new("lib/__init__.py", ""),
+        SourceFile::new("lib/answer.py", "N = 42"),
+        SourceFile::new("data/raw.bin", vec![0xFF, 0, 0x80]),
+    ];
+    assert_eq!(
+        run(&sandbox, &spec).await.captured.stdout,
+        "42 b'\\xff\\x00\\x80'\n"
+    );
+}
+
+pub async fn the_work_directory_can_be_written_and_run_from<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+import os, stat, subprocess, tempfile
+for directory in ('.', tempfile.gettempdir()):
+    path = os.path.join(directory, 'tool')
+    with open(path, 'w') as file: file.write('#!/bin/sh\\necho \"$0 ran\"\\n')
+    os.chmod(path, 0o755)
+print(subprocess.check_output(['./tool']).decode().strip())
+open('main.py', 'a').write('# mine')
+";
+    assert_eq!(stdout(&sandbox, source).await, "./tool ran\n");
+}
+
+pub async fn a_command_that_is_not_there_is_named<S: Sandbox>(sandbox: Arc<S>) {
+    let mut languages = Languages::none();
+    languages
+        .add(Language::new("nothing", "main", ["no-such-interpreter", "main"]))
+        .unwrap();
+    let runner = Runner::shared(sandbox).languages(languages);
+    let error = runner.run(&ExecutionSpec::new("nothing", "1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("no-such-interpreter"), "{error}");
+}
+
+/// A language whose compiler is a Python program that stands beside the source.
+fn compiled(sandbox: Arc<impl Sandbox>, compiler: &str) -> (Runner, ExecutionSpec) {
+    let mut languages = Languages::none();
+    let run = ["python3", "out/program.py"];
+    let mut language = Language::new("compiled", "main.src", run);
+    language.compile = Some(["python3", "compiler.py", "main.src"].map(String::from).to_vec());
+    languages.add(language).unwrap();
+    let mut spec = ExecutionSpec::new("compiled", "print('compiled')");
+    spec.files = vec![SourceFile::new("compiler.py", compiler.to_owned())];
+    (Runner::shared(sandbox).languages(languages), spec)
+}
+
+pub async fn a_compile_step_comes_first<S: Sandbox>(sandbox: Arc<S>) {
+    let compiler = "
+import os, shutil, sys, time
+print('compiling', sys.argv[1], flush=True)
+print('a warning', file=sys.stderr, flush=True)
+assert sys.stdin.read() == '', 'the input is the program\\'s'
+os.mkdir('out'); shutil.copy(sys.argv[1], 'out/program.py')
+if os.fork() == 0: time.sleep(30)
+";
+    let (runner, spec) = compiled(sandbox, compiler);
+    let run = runner.run(&spec.stdin("for the program")).await.unwrap();
+    assert_eq!(
+        run.outcome.compile_output.as_deref(),
+        Some("compiling main.src\na warning\n")
+    );
+    assert!(run.outcome.is_success(), "{run:?}");
+    assert_eq!(run.captured.stdout, "compiled\n");
+}
+
+pub async fn a_compiler_that_fails_keeps_the_program_from_running<S: Sandbox>(sandbox: Arc<S>) {
+    let (runner, spec) = compiled(sandbox, "import sys; print('line 1: no'); sys.exit(4)");
+    let run = runner.run(&spec).await.unwrap();
+    let expected = Termination::CompileFailed {
+        message: "the compiler exited with status 4".into(),
+    };
+    assert_eq!(run.outcome.termination, expected);
+    assert_eq!(run.outcome.compile_output.as_deref(), Some("line 1: no\n"));
+    assert_eq!(run.captured.stdout, "");
+}
+
+pub async fn a_compiler_that_hangs_is_a_compile_error<S: Sandbox>(sandbox: Arc<S>) {
+    let (runner, mut spec) = compiled(sandbox, "import time; print('on it', flush=True); time.sleep(30)");
+    spec.compile_limits = LimitRequest {
+        wall_time_ms: Some(500),
+        ..LimitRequest::default()
+    };
+    let run = runner.run(&spec).await.unwrap();
+    assert_eq!(
+        run.outcome.termination.error_type(),
+        Some(ErrorType::CompileError)
+    );
+    assert_eq!(run.outcome.compile_output.as_deref(), Some("on it\n"));
+}
+
+pub async fn the_version_is_asked_inside<S: Sandbox>(sandbox: Arc<S>) {
+    let languages = Languages::builtin();
+    let version = Runner::shared(sandbox)
+        .version(languages.get("python").unwrap())
+        .await
+        .unwrap();
+    assert!(version.starts_with("Python 3."), "{version}");
+}
+
+pub async fn usage_is_what_was_used<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+import time
+held = bytearray(40_000_000)
+end = time.process_time() + 0.3
+while time.process_time() < end: pass
+time.sleep(0.3)
+";
+    let usage = run(&sandbox, &python(source)).await.outcome.usage;
+    assert!(usage.wall_time >= Duration::from_millis(600), "{usage:?}");
+    assert!(
+        usage.cpu_time >= Duration::from_millis(290) && usage.cpu_time < usage.wall_time,
+        "{usage:?}"
+    );
+    if let Some(peak) = usage.memory_peak_bytes {
+        assert!((40_000_000..100_000_000).contains(&peak), "{usage:?}");
+    }
+}

@@ -1,0 +1,165 @@
+//! What goes in and comes out.
+
+use std::sync::Arc;
+
+use super::{LONG, expect_output, limited, millis, python, run, start, stdout};
+use crate::{LimitRequest, Sandbox, Termination};
+
+pub async fn input_arrives_whole<S: Sandbox>(sandbox: Arc<S>) {
+    let input: Vec<u8> = (0..3_000_000u32)
+        .map(|byte| byte.to_le_bytes()[byte as usize % 3])
+        .collect();
+    let spec =
+        python("import sys, zlib; data = sys.stdin.buffer.read(); print(len(data), zlib.adler32(data))");
+    let run = run(&sandbox, &spec.stdin(input.clone())).await;
+    assert_eq!(
+        run.captured.stdout,
+        format!("{} {}\n", input.len(), adler32(&input))
+    );
+}
+
+fn adler32(bytes: &[u8]) -> u32 {
+    let (low, high) = bytes.iter().fold((1u32, 0u32), |(low, high), byte| {
+        let low = (low + u32::from(*byte)) % 65_521;
+        (low, (high + low) % 65_521)
+    });
+    high << 16 | low
+}
+
+pub async fn input_need_not_be_read<S: Sandbox>(sandbox: Arc<S>) {
+    let input = vec![b'x'; 3_000_000];
+    let unread = run(&sandbox, &python("print('no, thank you')").stdin(input.clone())).await;
+    assert_eq!(unread.captured.stdout, "no, thank you\n");
+    let closed = run(
+        &sandbox,
+        &python("import os; os.close(0); print('closed')").stdin(input),
+    )
+    .await;
+    assert_eq!(closed.captured.stdout, "closed\n");
+    let none = run(
+        &sandbox,
+        &python("print(repr(input()) if False else repr(open(0).read()))"),
+    )
+    .await;
+    assert_eq!(none.captured.stdout, "''\n");
+}
+
+pub async fn output_arrives_whole_and_in_order<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+import sys
+for n in range(5000):
+    print('out', n)
+    print('err', n, file=sys.stderr)
+";
+    let run = run(&sandbox, &python(source)).await;
+    let lines = |stream: &str| (0..5000).map(|n| format!("{stream} {n}\n")).collect::<String>();
+    assert_eq!(run.captured.stdout, lines("out"));
+    assert_eq!(run.captured.stderr, lines("err"));
+}
+
+pub async fn any_bytes_arrive_as_they_are<S: Sandbox>(sandbox: Arc<S>) {
+    let run = run(
+        &sandbox,
+        &python("import sys; sys.stdout.buffer.write(bytes(range(256)) * 3)"),
+    )
+    .await;
+    let bytes: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(3);
+    assert_eq!(run.captured.stdout, bytes);
+}
+
+pub async fn a_million_lines_arrive<S: Sandbox>(sandbox: Arc<S>) {
+    // Two bytes a line: beyond the default limit, and below what this one asks for it is cut.
+    let source = "import sys; sys.stdout.write('y\\n' * 1_000_000)";
+    let run = run(&sandbox, &python(source)).await;
+    assert!(run.outcome.is_success());
+    assert_eq!(run.captured.stdout.len(), 1024 * 1024);
+    assert!(run.outcome.stdout_truncated);
+}
+
+pub async fn output_comes_while_the_program_runs<S: Sandbox>(sandbox: Arc<S>) {
+    let (running, mut output, cancel) = start(&sandbox, python("import time; print('now'); time.sleep(9)"));
+    expect_output(&mut output, "now\n").await;
+    assert!(!running.is_finished());
+    cancel.cancel();
+    assert_eq!(
+        running.await.unwrap().unwrap().termination,
+        Termination::Cancelled
+    );
+}
+
+pub async fn a_program_may_close_its_streams<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+import os, time
+print('before', flush=True)
+os.close(1); os.close(2)
+time.sleep(0.2)
+os._exit(7)
+";
+    let run = run(&sandbox, &python(source)).await;
+    assert_eq!(run.outcome.termination, Termination::Exited { code: 7 });
+    assert_eq!(run.captured.stdout, "before\n");
+}
+
+pub async fn a_reader_that_is_gone_does_not_end_the_program<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+import sys
+for n in range(200): print('x' * 10_000)
+sys.exit(5)
+";
+    let (running, output, _cancel) = start(&sandbox, python(source));
+    drop(output);
+    assert_eq!(
+        running.await.unwrap().unwrap().termination,
+        Termination::Exited { code: 5 }
+    );
+}
+
+pub async fn output_before_a_kill_is_kept<S: Sandbox>(sandbox: Arc<S>) {
+    let spec = limited("print('before')\nwhile True: pass", millis(700));
+    let run = run(&sandbox, &spec).await;
+    assert!(
+        matches!(run.outcome.termination, Termination::WallTimeExceeded { .. }),
+        "{:?}",
+        run.outcome
+    );
+    assert_eq!(run.captured.stdout, "before\n");
+}
+
+pub async fn too_much_output_is_cut_and_the_program_goes_on<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+import sys
+sys.stdout.write('ä' * 100_000)
+sys.stderr.write('short')
+sys.exit(3)
+";
+    let limits = LimitRequest {
+        output_bytes: Some(1001),
+        ..LimitRequest::default()
+    };
+    let run = run(&sandbox, &limited(source, limits)).await;
+    assert_eq!(run.outcome.termination, Termination::Exited { code: 3 });
+    assert_eq!(run.captured.stdout, "ä".repeat(500));
+    assert_eq!(
+        (run.outcome.stdout_truncated, run.outcome.stderr_truncated),
+        (true, false)
+    );
+}
+
+pub async fn the_end_of_the_main_process_is_the_end<S: Sandbox>(sandbox: Arc<S>) {
+    // Its children hold its streams, in sessions of their own, deaf to signals.
+    let source = "
+import os, signal, time
+for n in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT): signal.signal(s, signal.SIG_IGN)
+        if os.fork() == 0: time.sleep(20)
+        time.sleep(20)
+        os._exit(0)
+print('parent is done')
+";
+    let ended = tokio::time::timeout(LONG, stdout(&sandbox, source))
+        .await
+        .unwrap();
+    assert_eq!(ended, "parent is done\n");
+}
