@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    Router,
-    extract::State,
+    Router, extract,
     http::{HeaderMap, HeaderName, StatusCode},
     response::{
         IntoResponse, Response, Sse,
@@ -14,8 +13,8 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::{StreamExt, stream};
-use livecode::{Error, Event, EventKind, ExecutionId, Output, Result, Seq, Stdio};
-use serde::Deserialize;
+use livecode::{Error, Event, EventKind, ExecutionId, Output, Result, Seq, State, Stdio};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
@@ -39,7 +38,7 @@ struct Resume {
 }
 
 async fn follow(
-    State(app): State<App>,
+    extract::State(app): extract::State<App>,
     Id(id): Id<ExecutionId>,
     Params(resume): Params<Resume>,
     headers: HeaderMap,
@@ -85,6 +84,15 @@ fn last_event_id(headers: &HeaderMap, resume: Resume) -> Result<Seq, Problem> {
     }
 }
 
+/// What a `status` event says; that somebody asked for the end only where it's so.
+#[derive(Serialize)]
+struct Status {
+    status: State,
+    attempt: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cancel_requested: bool,
+}
+
 async fn message(app: App, event: Result<Event>) -> Result<Message> {
     let event = event?;
     let message = Message::default().id(event.seq.to_string());
@@ -92,17 +100,12 @@ async fn message(app: App, event: Result<Event>) -> Result<Message> {
         EventKind::Status {
             state,
             attempt,
-            cancel_requested: false,
-        } => message
-            .event("status")
-            .json_data(json!({ "status": state, "attempt": attempt })),
-        EventKind::Status {
-            state,
+            cancel_requested,
+        } => message.event("status").json_data(Status {
+            status: state,
             attempt,
-            cancel_requested: true,
-        } => message
-            .event("status")
-            .json_data(json!({ "status": state, "attempt": attempt, "cancel_requested": true })),
+            cancel_requested,
+        }),
         EventKind::Output {
             output: Output { stdio, bytes },
             ..

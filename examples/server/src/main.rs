@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use livecode::{Engine, Error, Result, Worker};
@@ -25,6 +29,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     match start(&config) {
         Ok(()) => ExitCode::SUCCESS,

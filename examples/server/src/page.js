@@ -81,6 +81,17 @@ async function begin() {
   history.replaceState(null, "", `#${session}`);
 }
 
+/** Asks about the session; in a new one where somebody closed it or the server has forgotten it. */
+async function inSession(method, path, body) {
+  try {
+    return await api(method, `code-sessions/${session}${path}`, body);
+  } catch (error) {
+    if (![404, 409].includes(error.status)) throw error;
+    await begin();
+    return api(method, `code-sessions/${session}${path}`, body);
+  }
+}
+
 function edited() {
   at("saved").textContent = "…";
   clearTimeout(saveTimer);
@@ -91,7 +102,7 @@ function save() {
   clearTimeout(saveTimer);
   saving = saving.then(async () => {
     try {
-      const saved = await api("PATCH", `code-sessions/${session}`, { language: language.value, source_code: source.value });
+      const saved = await inSession("PATCH", "", { language: language.value, source_code: source.value });
       at("saved").textContent = `saved, revision ${saved.revision}`;
     } catch (error) {
       at("saved").textContent = `not saved: ${error.message}`;
@@ -149,7 +160,7 @@ run.addEventListener("click", async () => {
   try {
     await saving;
     const wish = { language: language.value, source_code: source.value, stdin: stdin.value };
-    const accepted = await api("POST", `code-sessions/${session}/run`, wish);
+    const accepted = await inSession("POST", "/run", wish);
     at("saved").textContent = `saved, revision ${accepted.revision}`;
     follow(accepted.execution_id);
   } catch (error) {

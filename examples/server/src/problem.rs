@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use livecode::{Error, ErrorKind};
-use serde_json::json;
+use serde::Serialize;
 
 /// How long a client that was told 503 waits, in seconds.
 const RETRY_AFTER: u64 = 1;
@@ -77,24 +77,39 @@ impl From<Error> for Problem {
     }
 }
 
+/// A problem on the wire.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    // The names of older services.
+    error: &'a str,
+    #[serde(rename = "statusCode")]
+    status_code: u16,
+    message: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    details: &'a [String],
+    #[serde(flatten)]
+    extra: serde_json::Map<String, serde_json::Value>,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            // The names of older services.
-            "error": self.detail,
-            "statusCode": self.status.as_u16(),
-            "message": self.detail,
-        });
-        if let Some(members) = body.as_object_mut() {
-            if !self.details.is_empty() {
-                members.insert("details".to_owned(), json!(self.details));
-            }
-            members.extend(self.extra);
-        }
+        let status = self.status.as_u16();
+        let body = Body {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status,
+            detail: &self.detail,
+            error: &self.detail,
+            status_code: status,
+            message: &self.detail,
+            details: &self.details,
+            extra: self.extra,
+        };
         let mut response = (self.status, Json(body)).into_response();
         response.headers_mut().insert(
             header::CONTENT_TYPE,
