@@ -49,6 +49,16 @@ async fn a_claim_gives_up_to_the_millisecond() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_of_nothing_waits_for_nothing() {
+    let queue = MemoryQueue::new();
+    let begun = Instant::now();
+    assert!(queue.claim(0, HOUR, HOUR).await.unwrap().is_empty());
+    queue.push(&[job(Duration::ZERO)]).await.unwrap();
+    assert!(queue.claim(0, HOUR, HOUR).await.unwrap().is_empty());
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_age_of_the_oldest_begins_when_it_could_be_claimed() {
     let queue = MemoryQueue::new();
     queue.push(&[job(HOUR), job(Duration::ZERO)]).await.unwrap();

@@ -81,7 +81,12 @@ mod tests {
             include_str!("sandbox/containment.rs"),
         ];
         let shared = [include_str!("shared.rs")];
-        for files in [store.as_slice(), queue.as_slice(), sandbox.as_slice(), shared.as_slice()] {
+        for files in [
+            store.as_slice(),
+            queue.as_slice(),
+            sandbox.as_slice(),
+            shared.as_slice(),
+        ] {
             let suite = files[0];
             let listed: Vec<&str> = suite.split_whitespace().collect();
             let cases = files
