@@ -15,7 +15,7 @@ use livecode::{Ceiling, Error, Languages, Limits, Result};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "livecode-server", version)]
 pub struct Config {
-    /// Address and port to listen on [default: 127.0.0.1:3000]. Anybody who reaches it can run programs: one that isn't
+    /// Address and port to listen on (default: 127.0.0.1:3000). Anybody who reaches it can run programs: one that isn't
     /// loopback needs ALLOW_ANONYMOUS=1
     #[arg(long, env, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
@@ -48,7 +48,7 @@ pub struct Config {
     #[arg(long, env, value_enum, default_value_t = Isolation::Strict)]
     pub isolation: Isolation,
 
-    /// Programs at a time [default: the number of cores]
+    /// Programs at a time (default: the number of cores)
     #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
 
@@ -96,7 +96,7 @@ pub struct Config {
     #[arg(long, env, default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     pub lease_ms: u64,
 
-    /// A TOML file with more languages, as [[language]] tables
+    /// A TOML file with more languages, as `[[language]]` tables
     #[arg(long, env, value_name = "FILE")]
     pub languages: Option<PathBuf>,
 }

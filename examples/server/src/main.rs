@@ -110,8 +110,12 @@ async fn listen(config: &Config) -> Result<TcpListener> {
     if local.ip().is_unspecified() {
         local.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    if let Err(error) = writeln!(std::io::stdout(), "livecode: open http://{local}/") {
-        tracing::warn!(%error, "the address can't be printed: http://{local}/");
+    let page = match config.role {
+        Role::All | Role::Api => "",
+        Role::Worker => "health/ready",
+    };
+    if let Err(error) = writeln!(std::io::stdout(), "livecode: open http://{local}/{page}") {
+        tracing::warn!(%error, "the address can't be printed: http://{local}/{page}");
     }
     Ok(listener)
 }

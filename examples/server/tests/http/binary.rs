@@ -15,14 +15,14 @@ fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 fn help_lists_every_variable_with_its_default() {
     let help = String::from_utf8(binary(&["--help"], &[]).stdout).unwrap();
     for (variable, default) in [
-        ("LISTEN", "[default: 127.0.0.1:3000]"),
+        ("LISTEN", "(default: 127.0.0.1:3000)"),
         ("PORT", ""),
         ("ROLE", "[default: all]"),
         ("DATABASE_URL", "[default: sqlite://livecode.db]"),
         ("QUEUE_URL", "[default: database]"),
         ("SANDBOX", "[default: process]"),
         ("ISOLATION", "[default: strict]"),
-        ("WORKERS", "[default: the number of cores]"),
+        ("WORKERS", "(default: the number of cores)"),
         ("LIMIT_WALL_MS", "[default: 10000]"),
         ("LIMIT_CPU_MS", "[default: 10000]"),
         ("LIMIT_MEMORY_BYTES", "[default: 134217728]"),
