@@ -126,11 +126,17 @@ impl Group {
         Ok(())
     }
 
-    /// Counts from now on: what was used before was ours, or an earlier step's.
-    pub(crate) fn reset_counts(&mut self) {
+    /// So much of what is counted was ours.
+    pub(crate) fn disregard_cpu(&mut self, ns: u64) {
+        self.cpu_base_ns = ns;
+    }
+
+    /// Counts from now on: what was used before was an earlier step's.
+    pub(crate) fn count_anew(&mut self) {
         for (kind, directory) in &self.directories {
             if kind & controller::MEMORY != 0 {
-                let peak = if kind & controller::V2 != 0 {
+                let v2 = kind & controller::V2 != 0;
+                let peak = if v2 {
                     "memory.peak"
                 } else {
                     "memory.max_usage_in_bytes"

@@ -33,7 +33,8 @@ const REMOVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mi
 /// A run between its request and the death of its init.
 struct Run {
     host: OwnedFd,
-    control: OwnedFd,
+    /// None once init has closed its end.
+    control: Option<OwnedFd>,
     pidfd: OwnedFd,
     group: Option<Group>,
     steps: Vec<Step>,
@@ -47,11 +48,9 @@ struct Run {
     end: Option<End>,
 }
 
-/// A run that is dead, whose cgroup isn't gone yet.
-struct Dead {
-    host: OwnedFd,
-    group: Option<Group>,
-    report: Report,
+/// A cgroup whose processes are gone, to be removed.
+struct Empty {
+    group: Group,
     since: Instant,
 }
 
@@ -60,7 +59,7 @@ pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents) -> io::Res
         hello,
         parents,
         runs: Vec::new(),
-        dead: Vec::new(),
+        empty: Vec::new(),
         free_slots: Vec::new(),
         made: 0,
     };
@@ -73,7 +72,7 @@ struct Serving<'a> {
     hello: &'a Hello,
     parents: &'a Parents,
     runs: Vec<Run>,
-    dead: Vec<Dead>,
+    empty: Vec<Empty>,
     /// Host uids that no living run has, as offsets.
     free_slots: Vec<u32>,
     made: u64,
@@ -84,16 +83,9 @@ impl Serving<'_> {
     fn turn(&mut self, host: &OwnedFd) -> io::Result<bool> {
         let mut polled = vec![PollFd::readable(host)];
         for run in &self.runs {
-            let mut wanted = PollFd::readable(&run.host);
-            if run.end.is_some() {
-                // It has said all it can say.
-                wanted.fd = -1;
-            }
-            polled.extend([
-                wanted,
-                PollFd::readable(&run.control),
-                PollFd::readable(&run.pidfd),
-            ]);
+            // A host that has been heard has said all it can say.
+            let wanted = run.end.is_none().then_some(&run.host);
+            polled.extend([wanted, run.control.as_ref(), Some(&run.pidfd)].map(PollFd::readable_if_any));
         }
         sys::poll(&mut polled, self.patience())?;
         // From the last to the first, so that an ended run can be taken out.
@@ -112,7 +104,7 @@ impl Serving<'_> {
                 self.bury(run);
             }
         }
-        self.clear_dead();
+        self.remove_empty();
         if polled[0].is_ready() {
             return self.take_request(host);
         }
@@ -126,7 +118,7 @@ impl Serving<'_> {
             .iter()
             .flat_map(|run| [run.deadline(), run.next_cpu_check])
             .flatten();
-        let removal = (!self.dead.is_empty()).then(|| now + REMOVAL.1);
+        let removal = (!self.empty.is_empty()).then(|| now + REMOVAL.1);
         let next = times.chain(removal).min()?;
         // Rounded up, or the last millisecond would be spent in a busy loop.
         Some(
@@ -141,15 +133,12 @@ impl Serving<'_> {
         }
         let mut fds = fds.into_iter();
         if let Some(run_host) = fds.next() {
-            match self.begin(run_host, fds) {
-                Ok(run) => self.runs.push(run),
-                Err(dead) => self.dead.push(dead),
-            }
+            self.begin(run_host, fds);
         }
         Ok(true)
     }
 
-    fn begin(&mut self, host: OwnedFd, mut fds: impl Iterator<Item = OwnedFd>) -> Result<Run, Dead> {
+    fn begin(&mut self, host: OwnedFd, mut fds: impl Iterator<Item = OwnedFd>) {
         // Where none is free, the runs have all from 0 on.
         let slot = self
             .free_slots
@@ -157,9 +146,9 @@ impl Serving<'_> {
             .unwrap_or_else(|| u32::try_from(self.runs.len()).unwrap_or(u32::MAX));
         let mut group = None;
         match self.make_world(&mut fds, slot, &mut group) {
-            Ok((steps, control, pidfd)) => Ok(Run {
+            Ok((steps, control, pidfd)) => self.runs.push(Run {
                 host,
-                control,
+                control: Some(control),
                 pidfd,
                 group,
                 steps,
@@ -172,16 +161,14 @@ impl Serving<'_> {
             }),
             Err(error) => {
                 self.free_slots.push(slot);
-                let report = Report {
-                    message: error.to_string(),
-                    ..Report::default()
-                };
-                Err(Dead {
-                    host,
-                    group,
-                    report,
-                    since: Instant::now(),
-                })
+                self.discard(group);
+                report_to(
+                    &host,
+                    &Report {
+                        message: error.to_string(),
+                        ..Report::default()
+                    },
+                );
             }
         }
     }
@@ -279,26 +266,21 @@ impl Serving<'_> {
             }
         };
         self.free_slots.push(run.slot);
-        self.dead.push(Dead {
-            host: run.host,
-            group: run.group,
-            report: run.report,
-            since: Instant::now(),
-        });
+        report_to(&run.host, &run.report);
+        // Behind the host's back: it's empty, and the kernel takes its time at times.
+        self.discard(run.group);
     }
 
-    /// Reports the dead whose cgroup could be removed.
-    fn clear_dead(&mut self) {
+    fn discard(&mut self, group: Option<Group>) {
+        let since = Instant::now();
+        self.empty.extend(group.map(|group| Empty { group, since }));
+    }
+
+    fn remove_empty(&mut self) {
         let parents = self.parents;
-        self.dead.retain(|dead| {
-            let removed = dead.group.as_ref().map_or(Ok(()), |group| parents.remove(group));
-            if removed.is_err() && dead.since.elapsed() < REMOVAL.0 {
-                return true;
-            }
-            // One that can't be removed at all is left to whoever removes our parent directory.
-            report_to(&dead.host, &dead.report);
-            false
-        });
+        // One that can't be removed at all is left to whoever removes our parent directory.
+        self.empty
+            .retain(|empty| parents.remove(&empty.group).is_err() && empty.since.elapsed() < REMOVAL.0);
     }
 
     /// The host is gone or wants no more: nothing stays.
@@ -307,8 +289,8 @@ impl Serving<'_> {
             run.stop(End::Killed);
             self.bury(run);
         }
-        while !self.dead.is_empty() {
-            self.clear_dead();
+        while !self.empty.is_empty() {
+            self.remove_empty();
             thread::sleep(REMOVAL.1);
         }
         self.parents.remove_parents();
@@ -331,14 +313,14 @@ impl Run {
     /// Hears what init has to say. Only called where there is something, or init is dead: never waits.
     fn listen(&mut self) {
         let mut packet = [0; 4096];
-        loop {
-            let mut polled = [PollFd::readable(&self.control)];
+        while let Some(control) = &self.control {
+            let mut polled = [PollFd::readable(control)];
             match sys::poll(&mut polled, Some(0)) {
                 Ok(()) if polled[0].is_ready() => {}
                 Ok(()) | Err(_) => return,
             }
-            match sys::receive(&self.control, &mut packet) {
-                Ok((0, _)) | Err(_) => return,
+            match sys::receive(control, &mut packet) {
+                Ok((0, _)) | Err(_) => self.control = None,
                 Ok((len, _)) => {
                     if let Some(news) = News::decode(&packet[..len]) {
                         self.hear(news);
@@ -350,10 +332,12 @@ impl Run {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Started => {
+            News::Started { own_cpu_ns } => {
                 let now = Instant::now();
                 if let Some(group) = &mut self.group {
-                    group.reset_counts();
+                    if self.step == 0 {
+                        group.disregard_cpu(own_cpu_ns);
+                    }
                     self.next_cpu_check = Some(now + CPU_CHECK);
                 }
                 self.started = Some(now);
@@ -379,18 +363,23 @@ impl Run {
         }
     }
 
+    /// Lets init begin the next step.
     fn go_on(&mut self) {
         self.step += 1;
-        let limited = self
-            .group
-            .as_ref()
-            .map_or(Ok(()), |group| group.limit(&self.steps[self.step]));
-        match during("limit the cgroup", limited).and_then(|()| sys::send_packet(&self.control, b"g")) {
-            Ok(()) => {}
-            Err(error) => {
-                self.report.message = error.to_string();
-                self.stop(End::Failed);
-            }
+        if let Err(error) = self.allow_step() {
+            self.report.message = error.to_string();
+            self.stop(End::Failed);
+        }
+    }
+
+    fn allow_step(&mut self) -> io::Result<()> {
+        if let Some(group) = &mut self.group {
+            group.count_anew();
+            during("limit the cgroup", group.limit(&self.steps[self.step]))?;
+        }
+        match &self.control {
+            Some(control) => during("go on", sys::send_packet(control, b"g")),
+            None => Ok(()),
         }
     }
 

@@ -150,6 +150,15 @@ impl PollFd {
         }
     }
 
+    /// One that is never ready where there is none.
+    pub(crate) fn readable_if_any(fd: Option<&OwnedFd>) -> Self {
+        Self {
+            fd: fd.map_or(-1, AsRawFd::as_raw_fd),
+            events: 1,
+            revents: 0,
+        }
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         self.revents != 0
     }
@@ -199,6 +208,7 @@ unsafe extern "C" {
     fn recvmsg(socket: c_int, message: *mut Msghdr, flags: c_int) -> isize;
     fn send(socket: c_int, bytes: *const c_void, len: usize, flags: c_int) -> isize;
     fn socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut [c_int; 2]) -> c_int;
+    fn clock_gettime(clock: c_int, time: *mut [i64; 2]) -> c_int;
     #[link_name = "umask"]
     fn c_umask(mask: c_uint) -> c_uint;
     fn openat(directory: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
@@ -550,6 +560,15 @@ pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     check(unsafe { socketpair(AF_UNIX, SOCK_SEQPACKET_CLOEXEC, 0, &raw mut pair) })?;
     // SAFETY: the kernel has just made these descriptors for us.
     Ok(unsafe { (OwnedFd::from_raw_fd(pair[0]), OwnedFd::from_raw_fd(pair[1])) })
+}
+
+/// CPU time of this process.
+pub(crate) fn own_cpu_ns() -> io::Result<u64> {
+    const CLOCK_PROCESS_CPUTIME_ID: c_int = 2;
+    let mut time = [0i64; 2];
+    // SAFETY: a timespec, which has two words, lives through the call.
+    check(unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &raw mut time) })?;
+    Ok(time[0].unsigned_abs() * 1_000_000_000 + time[1].unsigned_abs())
 }
 
 pub(crate) fn umask(mask: u32) {

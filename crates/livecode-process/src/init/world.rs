@@ -29,8 +29,8 @@ pub(crate) struct Streams {
 /// What init tells the helper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// The step's process is about to be.
-    Started,
+    /// The step's process is about to be. Init has used so much CPU time until now.
+    Started { own_cpu_ns: u64 },
     /// It ended, after so many nanoseconds, with this raw status.
     Ended { wall_ns: u64, status: i32 },
     /// Its command could not be executed.
@@ -42,7 +42,7 @@ pub(crate) enum News {
 impl News {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Started => vec![0],
+            Self::Started { own_cpu_ns } => [&[0], &own_cpu_ns.to_le_bytes()[..]].concat(),
             Self::Ended { wall_ns, status } => {
                 [&[1], &wall_ns.to_le_bytes()[..], &status.to_le_bytes()].concat()
             }
@@ -55,7 +55,9 @@ impl News {
         let (tag, rest) = bytes.split_first()?;
         let text = || String::from_utf8_lossy(rest).into_owned();
         match tag {
-            0 => Some(Self::Started),
+            0 => Some(Self::Started {
+                own_cpu_ns: u64::from_le_bytes(rest.try_into().ok()?),
+            }),
             1 => {
                 let (wall_ns, status) = rest.split_first_chunk()?;
                 let status = i32::from_le_bytes(status.try_into().ok()?);
@@ -161,7 +163,13 @@ fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
     let env = strings(&world.request.env)?;
     let (path, argv) = (sys::c_string(step.path.clone())?, strings(&step.argv)?);
     let (mut trouble, report) = io::pipe()?;
-    sys::send_packet(&world.control, &News::Started.encode())?;
+    sys::send_packet(
+        &world.control,
+        &News::Started {
+            own_cpu_ns: sys::own_cpu_ns()?,
+        }
+        .encode(),
+    )?;
     let began = Instant::now();
     let main = match sys::fork(0, None)? {
         Fork::Child => {
