@@ -1,4 +1,5 @@
-#![doc = include_str!("../README.md")]
+//! Runs code that somebody else wrote.
+#![cfg_attr(feature = "process", doc = include_str!("../README.md"))]
 #![forbid(unsafe_code)]
 
 pub use livecode_core::*;

@@ -2,6 +2,8 @@
 //!
 //! It is also the page that shows how little a host needs: a sandbox, a [`Runner`], a channel for the output.
 
+#![forbid(unsafe_code)]
+
 use std::{
     fs,
     io::{self, Read, Write},
