@@ -8,12 +8,7 @@ use tokio::time::{Instant, advance};
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn job(delay: Duration) -> Job {
-    Job {
-        id: ExecutionId::generate(SystemClock.now()),
-        attempt: 1,
-        delay,
-        priority: 0,
-    }
+    Job { id: ExecutionId::generate(SystemClock.now()), attempt: 1, delay, priority: 0 }
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,12 +37,7 @@ enum End {
 }
 
 fn script(writes: Vec<Output>, end: End) -> Arc<Script> {
-    Arc::new(Script {
-        writes,
-        end,
-        given: Mutex::default(),
-        accepted: AtomicUsize::new(0),
-    })
+    Arc::new(Script { writes, end, given: Mutex::default(), accepted: AtomicUsize::new(0) })
 }
 
 fn exits(code: i32) -> End {
@@ -64,20 +59,13 @@ impl Script {
 #[async_trait::async_trait]
 impl Sandbox for Script {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            name: "script".into(),
-            enforced: Vec::new(),
-            missing: Vec::new(),
-        }
+        Capabilities { name: "script".into(), enforced: Vec::new(), missing: Vec::new() }
     }
 
     async fn run(&self, program: &Program, io: Io, cancel: &CancellationToken) -> Result<Outcome> {
         self.given.lock().unwrap().push((program.clone(), io.stdin));
         for write in &self.writes {
-            io.output
-                .send(write.clone())
-                .await
-                .map_err(|_| Error::internal("the runner hung up"))?;
+            io.output.send(write.clone()).await.map_err(|_| Error::internal("the runner hung up"))?;
             self.accepted.fetch_add(1, Ordering::SeqCst);
         }
         match &self.end {
@@ -102,10 +90,7 @@ fn spec() -> ExecutionSpec {
 
 /// A spec that may write `bytes` to each of its streams.
 fn up_to(bytes: usize) -> ExecutionSpec {
-    spec().limits(LimitRequest {
-        output_bytes: Some(bytes as u64),
-        ..LimitRequest::default()
-    })
+    spec().limits(LimitRequest { output_bytes: Some(bytes as u64), ..LimitRequest::default() })
 }
 
 fn stdout(bytes: impl Into<Bytes>) -> Output {
@@ -133,10 +118,7 @@ async fn chunks(script: &Arc<Script>, spec: &ExecutionSpec) -> (Outcome, Vec<Out
 
 #[tokio::test]
 async fn what_a_program_writes_is_collected_by_stream() {
-    let script = script(
-        vec![stdout("a"), stderr("b"), stdout(&b"\0\xff"[..]), stderr("d")],
-        exits(3),
-    );
+    let script = script(vec![stdout("a"), stderr("b"), stdout(&b"\0\xff"[..]), stderr("d")], exits(3));
     let run = runner(&script).run(&spec().stdin("in")).await.unwrap();
     assert_eq!(run.outcome, Outcome::new(Termination::Exited { code: 3 }));
     assert_eq!(run.captured.stdout, &b"a\0\xff"[..]);
@@ -155,21 +137,12 @@ async fn a_program_is_put_together_from_spec_and_language() {
             ..Language::new("c", "main.c", ["./main"])
         })
         .unwrap();
-    let ceiling = Ceiling {
-        run: Limits {
-            processes: 7,
-            ..Limits::RUN
-        },
-        ..Ceiling::default()
-    };
+    let ceiling = Ceiling { run: Limits { processes: 7, ..Limits::RUN }, ..Ceiling::default() };
     let asked = ExecutionSpec {
         files: vec![SourceFile::new("lib/a.h", "header")],
         args: vec!["-x".into(), "".into()],
         env: [("LEVEL".into(), "2".into())].into(),
-        compile_limits: LimitRequest {
-            processes: Some(5),
-            ..LimitRequest::default()
-        },
+        compile_limits: LimitRequest { processes: Some(5), ..LimitRequest::default() },
         ..ExecutionSpec::new("C99", "int main() {}")
     };
     let script = script(Vec::new(), exits(0));
@@ -177,21 +150,12 @@ async fn a_program_is_put_together_from_spec_and_language() {
     runner.run(&asked).await.unwrap();
     let expected = Program {
         language: "c".into(),
-        files: vec![
-            SourceFile::new("main.c", "int main() {}"),
-            SourceFile::new("lib/a.h", "header"),
-        ],
+        files: vec![SourceFile::new("main.c", "int main() {}"), SourceFile::new("lib/a.h", "header")],
         compile: Some(Step {
             command: vec!["cc".into(), "main.c".into()],
-            limits: Limits {
-                processes: 5,
-                ..Limits::COMPILE
-            },
+            limits: Limits { processes: 5, ..Limits::COMPILE },
         }),
-        run: Step {
-            command: vec!["./main".into(), "-x".into(), "".into()],
-            limits: ceiling.run,
-        },
+        run: Step { command: vec!["./main".into(), "-x".into(), "".into()], limits: ceiling.run },
         env: [("LEVEL".into(), "2".into()), ("KEPT".into(), "yes".into())].into(),
     };
     assert_eq!(script.only_program(), expected);
@@ -200,11 +164,7 @@ async fn a_program_is_put_together_from_spec_and_language() {
 #[tokio::test]
 async fn what_is_refused_never_reaches_the_sandbox() {
     let script = script(Vec::new(), exits(0));
-    for refused in [
-        ExecutionSpec::new("cobol", "1"),
-        ExecutionSpec::new("python", ""),
-        up_to(0),
-    ] {
+    for refused in [ExecutionSpec::new("cobol", "1"), ExecutionSpec::new("python", ""), up_to(0)] {
         let error = runner(&script).run(&refused).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
@@ -213,11 +173,7 @@ async fn what_is_refused_never_reaches_the_sandbox() {
 
 #[tokio::test]
 async fn a_failure_of_the_sandbox_is_an_error() {
-    for kind in [
-        ErrorKind::Unsupported,
-        ErrorKind::Unavailable,
-        ErrorKind::Internal,
-    ] {
+    for kind in [ErrorKind::Unsupported, ErrorKind::Unavailable, ErrorKind::Internal] {
         let script = script(vec![stdout("early")], End::InError(kind));
         let error = runner(&script).run(&spec()).await.unwrap_err();
         assert_eq!(error.kind(), kind);
@@ -226,13 +182,7 @@ async fn a_failure_of_the_sandbox_is_an_error() {
 
 #[tokio::test]
 async fn output_beyond_the_limit_is_thrown_away_and_the_program_goes_on() {
-    let writes = vec![
-        stdout("12345"),
-        stderr("e"),
-        stdout("678"),
-        stdout("9"),
-        stderr("rr"),
-    ];
+    let writes = vec![stdout("12345"), stderr("e"), stdout("678"), stdout("9"), stderr("rr")];
     let script = script(writes, exits(0));
     let run = runner(&script).run(&up_to(7)).await.unwrap();
     assert_eq!(run.captured.stdout, "1234567");
@@ -244,29 +194,16 @@ async fn output_beyond_the_limit_is_thrown_away_and_the_program_goes_on() {
 
 #[tokio::test]
 async fn output_up_to_the_limit_is_whole() {
-    let script = script(
-        vec![stdout("1234"), stderr("12345"), stdout("5"), stdout("")],
-        exits(0),
-    );
+    let script = script(vec![stdout("1234"), stderr("12345"), stdout("5"), stdout("")], exits(0));
     let run = runner(&script).run(&up_to(5)).await.unwrap();
-    assert_eq!(
-        (&*run.captured.stdout, &*run.captured.stderr),
-        (&b"12345"[..], &b"12345"[..])
-    );
+    assert_eq!((&*run.captured.stdout, &*run.captured.stderr), (&b"12345"[..], &b"12345"[..]));
     assert!(!run.outcome.stdout_truncated && !run.outcome.stderr_truncated);
 }
 
 #[tokio::test]
 async fn output_is_truncated_between_characters() {
-    for (limit, kept) in [
-        (1, ""),
-        (2, "é"),
-        (3, "é"),
-        (4, "é"),
-        (5, "é漢"),
-        (8, "é漢"),
-        (9, "é漢🦀"),
-    ] {
+    for (limit, kept) in [(1, ""), (2, "é"), (3, "é"), (4, "é"), (5, "é漢"), (8, "é漢"), (9, "é漢🦀")]
+    {
         for whole in [true, false] {
             let text = "é漢🦀!";
             let writes = if whole {
@@ -274,10 +211,7 @@ async fn output_is_truncated_between_characters() {
             } else {
                 text.bytes().map(|byte| stderr(vec![byte])).collect()
             };
-            let run = runner(&script(writes, exits(0)))
-                .run(&up_to(limit))
-                .await
-                .unwrap();
+            let run = runner(&script(writes, exits(0))).run(&up_to(limit)).await.unwrap();
             assert_eq!(run.captured.stderr, kept, "{limit} bytes");
             assert!(run.outcome.stderr_truncated);
         }
@@ -286,10 +220,8 @@ async fn output_is_truncated_between_characters() {
 
 #[tokio::test]
 async fn what_the_sandbox_truncated_stays_truncated() {
-    let outcome = Outcome {
-        stdout_truncated: true,
-        ..Outcome::new(Termination::OutputExceeded { limit: 1 })
-    };
+    let outcome =
+        Outcome { stdout_truncated: true, ..Outcome::new(Termination::OutputExceeded { limit: 1 }) };
     let script = script(vec![stdout("1")], End::With(outcome.clone()));
     let run = runner(&script).run(&spec()).await.unwrap();
     assert_eq!(run.outcome, outcome);
@@ -300,20 +232,13 @@ async fn a_begun_character_is_passed_on_at_the_end() {
     let script = script(vec![stdout(&b"a\xf0\x9f"[..]), stderr(&b"\xe6"[..])], exits(0));
     let (_, mut chunks) = chunks(&script, &spec()).await;
     chunks.sort_by_key(|chunk| chunk.stdio == Stdio::Stderr);
-    assert_eq!(
-        chunks,
-        [stdout("a"), stdout(&b"\xf0\x9f"[..]), stderr(&b"\xe6"[..])]
-    );
+    assert_eq!(chunks, [stdout("a"), stdout(&b"\xf0\x9f"[..]), stderr(&b"\xe6"[..])]);
 }
 
 #[tokio::test]
 async fn complete_characters_are_passed_on_at_once() {
     let script = script(
-        vec![
-            stdout("prompt é"),
-            stdout(&b"\xff\xfe"[..]),
-            stdout(&b"\x80\x80\x80\x80"[..]),
-        ],
+        vec![stdout("prompt é"), stdout(&b"\xff\xfe"[..]), stdout(&b"\x80\x80\x80\x80"[..])],
         End::WhenCancelled,
     );
     let (sender, mut receiver) = mpsc::channel(8);
@@ -355,11 +280,7 @@ async fn a_program_waits_for_a_slow_listener() {
     // Paused time goes on only when nothing else can: the program is stuck in a write by then.
     let stuck = tokio::time::timeout(Duration::from_secs(1), &mut run).await;
     assert!(stuck.is_err());
-    assert!(
-        (1..=32).contains(&script.accepted()),
-        "{} chunks are held",
-        script.accepted()
-    );
+    assert!((1..=32).contains(&script.accepted()), "{} chunks are held", script.accepted());
     let listen = async {
         let mut heard = 0;
         while receiver.recv().await.is_some() {
@@ -379,18 +300,12 @@ async fn a_sandbox_that_never_ends_is_given_up() {
     let error = runner(&script).run(&spec()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(error.to_string().contains("the sandbox didn't end"), "{error}");
-    assert!(
-        begun.elapsed() > Limits::RUN.wall_time,
-        "not before the program's own limit"
-    );
+    assert!(begun.elapsed() > Limits::RUN.wall_time, "not before the program's own limit");
 }
 
 #[tokio::test]
 async fn a_version_is_the_first_line_of_either_stream() {
-    for writes in [
-        vec![stdout("Lang 1.2.3\nmore\n")],
-        vec![stderr("\n  Lang 1."), stderr("2.3 \r\n")],
-    ] {
+    for writes in [vec![stdout("Lang 1.2.3\nmore\n")], vec![stderr("\n  Lang 1."), stderr("2.3 \r\n")]] {
         let script = script(writes, exits(0));
         let language = Languages::builtin().get("python").unwrap().clone();
         let version = runner(&script).version(&language).await.unwrap();
@@ -408,20 +323,14 @@ async fn a_language_that_tells_no_version_is_unsupported() {
         (script(vec![stderr("no such option")], exits(2)), "no such option"),
         (script(Vec::new(), exits(0)), "python"),
         (script(vec![stdout(" \n")], exits(0)), "python"),
-        (
-            script(Vec::new(), End::InError(ErrorKind::Unsupported)),
-            "the sandbox broke",
-        ),
+        (script(Vec::new(), End::InError(ErrorKind::Unsupported)), "the sandbox broke"),
     ] {
         let error = runner(&script).version(&language).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains(word), "{error}");
     }
     let mute = Language::new("mute", "main", ["run"]);
-    let error = runner(&script(Vec::new(), exits(0)))
-        .version(&mute)
-        .await
-        .unwrap_err();
+    let error = runner(&script(Vec::new(), exits(0))).version(&mute).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("mute"), "{error}");
 }
@@ -431,16 +340,11 @@ fn pieces(bytes: &[u8], cuts: &[usize]) -> Vec<Output> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
-    cuts.windows(2)
-        .map(|cut| stdout(Bytes::copy_from_slice(&bytes[cut[0]..cut[1]])))
-        .collect()
+    cuts.windows(2).map(|cut| stdout(Bytes::copy_from_slice(&bytes[cut[0]..cut[1]]))).collect()
 }
 
 fn passed_on(writes: Vec<Output>, limit: usize) -> (bool, Vec<Output>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (outcome, chunks) = runtime.block_on(chunks(&script(writes, exits(0)), &up_to(limit)));
     (outcome.stdout_truncated, chunks)
 }

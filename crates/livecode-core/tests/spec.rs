@@ -25,28 +25,18 @@ fn refused(spec: ExecutionSpec, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "{said:?} doesn't say {word:?}");
     }
-    assert!(
-        said.len() < 500,
-        "an answer isn't as long as what it answers: {} bytes",
-        said.len()
-    );
+    assert!(said.len() < 500, "an answer isn't as long as what it answers: {} bytes", said.len());
 }
 
 fn with_files<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> ExecutionSpec {
     ExecutionSpec {
-        files: paths
-            .into_iter()
-            .map(|path| SourceFile::new(path, "content"))
-            .collect(),
+        files: paths.into_iter().map(|path| SourceFile::new(path, "content")).collect(),
         ..spec()
     }
 }
 
 fn with_env(name: &str, value: &str) -> ExecutionSpec {
-    ExecutionSpec {
-        env: [(name.into(), value.into())].into(),
-        ..spec()
-    }
+    ExecutionSpec { env: [(name.into(), value.into())].into(), ..spec() }
 }
 
 #[test]
@@ -55,30 +45,17 @@ fn a_spec_is_completed_with_the_canonical_language_and_every_limit() {
     asked.limits.memory_bytes = Some(1_000_000);
     let completed = complete(asked).unwrap();
     assert_eq!(completed.language, "python");
-    let limits = Limits {
-        memory_bytes: 1_000_000,
-        ..Limits::RUN
-    };
+    let limits = Limits { memory_bytes: 1_000_000, ..Limits::RUN };
     assert_eq!(completed.limits, limits.into());
     assert_eq!(completed.compile_limits, Limits::COMPILE.into());
-    assert_eq!(
-        complete(completed.clone()).unwrap(),
-        completed,
-        "complete is complete"
-    );
+    assert_eq!(complete(completed.clone()).unwrap(), completed, "complete is complete");
 }
 
 #[test]
 fn an_unknown_language_is_refused_with_the_known_ones() {
-    refused(
-        ExecutionSpec::new("cobol", "1"),
-        &["'cobol'", "javascript", "python"],
-    );
+    refused(ExecutionSpec::new("cobol", "1"), &["'cobol'", "javascript", "python"]);
     refused(ExecutionSpec::new("", "1"), &["language", "python"]);
-    refused(
-        ExecutionSpec::new("x".repeat(1_000_000), "1"),
-        &["language", "python"],
-    );
+    refused(ExecutionSpec::new("x".repeat(1_000_000), "1"), &["language", "python"]);
 }
 
 #[test]
@@ -89,78 +66,24 @@ fn a_source_is_neither_empty_nor_longer_than_the_ceiling_in_characters() {
     let ceiling = Ceiling::default().source_chars;
     assert!(complete(ExecutionSpec::new("python", "é".repeat(ceiling))).is_ok());
     let long = "a".repeat(ceiling + 1);
-    refused(
-        ExecutionSpec::new("python", long),
-        &["source_code", "65537", "65536"],
-    );
-    assert!(
-        complete(ExecutionSpec::new("python", "a\0b")).is_ok(),
-        "a file may have a NUL"
-    );
+    refused(ExecutionSpec::new("python", long), &["source_code", "65537", "65536"]);
+    assert!(complete(ExecutionSpec::new("python", "a\0b")).is_ok(), "a file may have a NUL");
 }
 
 #[test]
 fn a_limit_of_zero_is_refused_by_name() {
     let none = LimitRequest::default();
     for (limits, name) in [
-        (
-            LimitRequest {
-                wall_time_ms: Some(0),
-                ..none
-            },
-            "wall_time_ms",
-        ),
-        (
-            LimitRequest {
-                cpu_time_ms: Some(0),
-                ..none
-            },
-            "cpu_time_ms",
-        ),
-        (
-            LimitRequest {
-                memory_bytes: Some(0),
-                ..none
-            },
-            "memory_bytes",
-        ),
-        (
-            LimitRequest {
-                processes: Some(0),
-                ..none
-            },
-            "processes",
-        ),
-        (
-            LimitRequest {
-                output_bytes: Some(0),
-                ..none
-            },
-            "output_bytes",
-        ),
-        (
-            LimitRequest {
-                file_bytes: Some(0),
-                ..none
-            },
-            "file_bytes",
-        ),
-        (
-            LimitRequest {
-                cpu_millis: Some(0),
-                ..none
-            },
-            "cpu_millis",
-        ),
+        (LimitRequest { wall_time_ms: Some(0), ..none }, "wall_time_ms"),
+        (LimitRequest { cpu_time_ms: Some(0), ..none }, "cpu_time_ms"),
+        (LimitRequest { memory_bytes: Some(0), ..none }, "memory_bytes"),
+        (LimitRequest { processes: Some(0), ..none }, "processes"),
+        (LimitRequest { output_bytes: Some(0), ..none }, "output_bytes"),
+        (LimitRequest { file_bytes: Some(0), ..none }, "file_bytes"),
+        (LimitRequest { cpu_millis: Some(0), ..none }, "cpu_millis"),
     ] {
-        refused(
-            spec().limits(limits),
-            &[&format!("limits.{name} is 0"), "at least 1"],
-        );
-        let compile = ExecutionSpec {
-            compile_limits: limits,
-            ..spec()
-        };
+        refused(spec().limits(limits), &[&format!("limits.{name} is 0"), "at least 1"]);
+        let compile = ExecutionSpec { compile_limits: limits, ..spec() };
         refused(compile, &[&format!("compile_limits.{name} is 0")]);
     }
 }
@@ -173,98 +96,34 @@ fn a_limit_above_the_ceiling_is_refused_by_name_with_the_ceiling() {
         let more = |value: Option<u64>| value.map(|value| value + 1);
         let more_of = |value: Option<u32>| value.map(|value| value + 1);
         for (limits, name, most) in [
+            (LimitRequest { wall_time_ms: more(top.wall_time_ms), ..none }, "wall_time_ms", top.wall_time_ms),
+            (LimitRequest { cpu_time_ms: more(top.cpu_time_ms), ..none }, "cpu_time_ms", top.cpu_time_ms),
+            (LimitRequest { memory_bytes: more(top.memory_bytes), ..none }, "memory_bytes", top.memory_bytes),
             (
-                LimitRequest {
-                    wall_time_ms: more(top.wall_time_ms),
-                    ..none
-                },
-                "wall_time_ms",
-                top.wall_time_ms,
-            ),
-            (
-                LimitRequest {
-                    cpu_time_ms: more(top.cpu_time_ms),
-                    ..none
-                },
-                "cpu_time_ms",
-                top.cpu_time_ms,
-            ),
-            (
-                LimitRequest {
-                    memory_bytes: more(top.memory_bytes),
-                    ..none
-                },
-                "memory_bytes",
-                top.memory_bytes,
-            ),
-            (
-                LimitRequest {
-                    processes: more_of(top.processes),
-                    ..none
-                },
+                LimitRequest { processes: more_of(top.processes), ..none },
                 "processes",
                 top.processes.map(u64::from),
             ),
+            (LimitRequest { output_bytes: more(top.output_bytes), ..none }, "output_bytes", top.output_bytes),
+            (LimitRequest { file_bytes: more(top.file_bytes), ..none }, "file_bytes", top.file_bytes),
             (
-                LimitRequest {
-                    output_bytes: more(top.output_bytes),
-                    ..none
-                },
-                "output_bytes",
-                top.output_bytes,
-            ),
-            (
-                LimitRequest {
-                    file_bytes: more(top.file_bytes),
-                    ..none
-                },
-                "file_bytes",
-                top.file_bytes,
-            ),
-            (
-                LimitRequest {
-                    cpu_millis: more_of(top.cpu_millis),
-                    ..none
-                },
+                LimitRequest { cpu_millis: more_of(top.cpu_millis), ..none },
                 "cpu_millis",
                 top.cpu_millis.map(u64::from),
             ),
-            (
-                LimitRequest {
-                    wall_time_ms: Some(u64::MAX),
-                    ..none
-                },
-                "wall_time_ms",
-                top.wall_time_ms,
-            ),
-            (
-                LimitRequest {
-                    memory_bytes: Some(u64::MAX),
-                    ..none
-                },
-                "memory_bytes",
-                top.memory_bytes,
-            ),
+            (LimitRequest { wall_time_ms: Some(u64::MAX), ..none }, "wall_time_ms", top.wall_time_ms),
+            (LimitRequest { memory_bytes: Some(u64::MAX), ..none }, "memory_bytes", top.memory_bytes),
         ] {
             let most = format!("at most {} is", most.unwrap());
             if of_run {
                 refused(spec().limits(limits), &[&format!("limits.{name} is"), &most]);
             } else {
-                let compile = ExecutionSpec {
-                    compile_limits: limits,
-                    ..spec()
-                };
+                let compile = ExecutionSpec { compile_limits: limits, ..spec() };
                 refused(compile, &[&format!("compile_limits.{name} is"), &most]);
             }
         }
-        let at_the_top = if of_run {
-            spec().limits(top)
-        } else {
-            ExecutionSpec {
-                compile_limits: top,
-                ..spec()
-            }
-        };
+        let at_the_top =
+            if of_run { spec().limits(top) } else { ExecutionSpec { compile_limits: top, ..spec() } };
         assert!(complete(at_the_top).is_ok(), "the ceiling itself is accepted");
     }
 }
@@ -287,54 +146,25 @@ fn the_least_limits_are_accepted() {
 
 #[test]
 fn a_path_that_is_not_plainly_relative_is_refused() {
-    for path in [
-        "/etc/passwd",
-        "/",
-        "a//b",
-        "a/",
-        "./a",
-        "a/./b",
-        "..",
-        "../a",
-        "a/../b",
-        "a/..",
-        ".",
-    ] {
+    for path in ["/etc/passwd", "/", "a//b", "a/", "./a", "a/./b", "..", "../a", "a/../b", "a/..", "."] {
         refused(with_files([path]), &[&format!("{path:?}"), "relative and plain"]);
     }
     for path in ["a\\b", "a\0b", "a\nb", "\u{7f}", "\u{85}"] {
-        refused(
-            with_files([path]),
-            &[&format!("{path:?}"), "control character or a backslash"],
-        );
+        refused(with_files([path]), &[&format!("{path:?}"), "control character or a backslash"]);
     }
     refused(with_files([""]), &["\"\"", "empty"]);
     refused(with_files(["a".repeat(256)]), &["aaa", "255 bytes"]);
     refused(with_files(["é".repeat(1_000_000)]), &["ééé", "255 bytes"]);
-    refused(
-        with_files([iter::repeat_n("d", 17).collect::<Vec<_>>().join("/")]),
-        &["\"d/d/", "16"],
-    );
+    refused(with_files([iter::repeat_n("d", 17).collect::<Vec<_>>().join("/")]), &["\"d/d/", "16"]);
 }
 
 #[test]
 fn plain_paths_are_accepted() {
     let deep = iter::repeat_n("d", 16).collect::<Vec<_>>().join("/");
     let longest = "a".repeat(SourceFile::MAX_PATH);
-    for path in [
-        "a",
-        "a.b.c",
-        "...",
-        "..a",
-        ".hidden",
-        "a b",
-        "é/漢.txt",
-        "-rf",
-        "~",
-        "$HOME",
-        &deep,
-        &longest,
-    ] {
+    for path in
+        ["a", "a.b.c", "...", "..a", ".hidden", "a b", "é/漢.txt", "-rf", "~", "$HOME", &deep, &longest]
+    {
         assert!(complete(with_files([path])).is_ok(), "{path}");
     }
     assert!(complete(with_files(["data/a", "data/b", "data/deep/c", "main.js"])).is_ok());
@@ -351,10 +181,7 @@ fn a_path_is_there_once() {
 fn a_path_is_not_a_file_and_a_directory_at_once() {
     refused(with_files(["a", "a/b"]), &["\"a\"", "file and a directory"]);
     refused(with_files(["a/b/c", "a/b"]), &["\"a/b\"", "file and a directory"]);
-    refused(
-        with_files(["main.py/x"]),
-        &["\"main.py\"", "file and a directory"],
-    );
+    refused(with_files(["main.py/x"]), &["\"main.py\"", "file and a directory"]);
     assert!(complete(with_files(["a.d/b", "a", "a.d2"])).is_ok());
 }
 
@@ -362,17 +189,11 @@ fn a_path_is_not_a_file_and_a_directory_at_once() {
 fn files_are_few_and_all_together_not_too_large() {
     let paths = |count: usize| (0..count).map(|n| format!("f{n}"));
     assert!(complete(with_files(paths(ExecutionSpec::MAX_FILES))).is_ok());
-    refused(
-        with_files(paths(ExecutionSpec::MAX_FILES + 1)),
-        &["files", "101", "100"],
-    );
+    refused(with_files(paths(ExecutionSpec::MAX_FILES + 1)), &["files", "101", "100"]);
 
     let half = vec![0; ExecutionSpec::MAX_TOTAL_BYTES / 2];
     let rest = half[..half.len() - spec().source_code.len()].to_vec();
-    let full = ExecutionSpec {
-        files: vec![SourceFile::new("half", half)],
-        ..spec()
-    };
+    let full = ExecutionSpec { files: vec![SourceFile::new("half", half)], ..spec() };
     assert!(complete(full.clone().stdin(rest.clone())).is_ok());
     let over = full.stdin([rest, vec![0]].concat());
     refused(over, &["16777217", "16777216", "source, files and stdin"]);
@@ -380,10 +201,7 @@ fn files_are_few_and_all_together_not_too_large() {
 
 #[test]
 fn what_the_kernel_would_cut_short_is_refused() {
-    let args = ExecutionSpec {
-        args: vec!["fine".into(), "a\0b".into()],
-        ..spec()
-    };
+    let args = ExecutionSpec { args: vec!["fine".into(), "a\0b".into()], ..spec() };
     refused(args, &["args", "NUL"]);
     for name in ["", "A=B", "A\0", "="] {
         refused(with_env(name, "x"), &["env", &format!("{name:?}")]);
@@ -396,18 +214,12 @@ fn what_the_kernel_would_cut_short_is_refused() {
 #[test]
 fn arguments_and_environment_are_bounded_as_the_kernel_counts_them() {
     let most = ExecutionSpec::MAX_ARGUMENT_BYTES;
-    let with = |args: Vec<String>| ExecutionSpec {
-        args,
-        ..with_env("A", "b")
-    };
+    let with = |args: Vec<String>| ExecutionSpec { args, ..with_env("A", "b") };
     let left = most - "A=b\0".len();
     assert!(complete(with(vec!["x".repeat(left - 1)])).is_ok());
     refused(with(vec!["x".repeat(left)]), &["args and env", "65537", "65536"]);
     assert!(complete(with(vec![String::new(); left])).is_ok());
-    refused(
-        with(vec![String::new(); left + 1]),
-        &["args and env", "65537", "65536"],
-    );
+    refused(with(vec![String::new(); left + 1]), &["args and env", "65537", "65536"]);
 }
 
 #[test]
@@ -418,26 +230,15 @@ fn any_standard_input_is_accepted() {
 #[test]
 fn a_host_sets_its_own_ceiling_and_languages() {
     let mut languages = Languages::none();
-    languages
-        .add(Language::new("shell", "main.sh", ["sh", "main.sh"]))
-        .unwrap();
+    languages.add(Language::new("shell", "main.sh", ["sh", "main.sh"])).unwrap();
     let ceiling = Ceiling {
-        run: Limits {
-            wall_time: Duration::from_secs(60),
-            ..Limits::RUN
-        },
+        run: Limits { wall_time: Duration::from_secs(60), ..Limits::RUN },
         source_chars: 3,
         ..Ceiling::default()
     };
-    let completed = ExecutionSpec::new("shell", "ls")
-        .complete(&languages, &ceiling)
-        .unwrap();
+    let completed = ExecutionSpec::new("shell", "ls").complete(&languages, &ceiling).unwrap();
     assert_eq!(completed.limits.wall_time_ms, Some(60_000));
-    assert!(
-        ExecutionSpec::new("shell", "ls -l")
-            .complete(&languages, &ceiling)
-            .is_err()
-    );
+    assert!(ExecutionSpec::new("shell", "ls -l").complete(&languages, &ceiling).is_err());
     assert!(spec().complete(&languages, &ceiling).is_err());
 }
 
@@ -451,11 +252,7 @@ fn a_spec_is_read_from_json_with_bytes_as_base64() {
     assert_eq!(read.limits.processes, Some(3));
     let written = serde_json::to_string(&read).unwrap();
     assert_eq!(serde_json::from_str::<ExecutionSpec>(&written).unwrap(), read);
-    for limits in [
-        r#"{"processes": -1}"#,
-        r#"{"processes": 4294967296}"#,
-        r#"{"memory_bytes": 1.5}"#,
-    ] {
+    for limits in [r#"{"processes": -1}"#, r#"{"processes": 4294967296}"#, r#"{"memory_bytes": 1.5}"#] {
         assert!(serde_json::from_str::<LimitRequest>(limits).is_err(), "{limits}");
     }
     assert!(serde_json::from_str::<SourceFile>(r#"{"path": "a", "content": "%"}"#).is_err());

@@ -87,22 +87,14 @@ pub async fn a_follower_hears_of_what_another_process_adds(stores: Two<dyn Store
 
 /// What one process changed, another can neither change from the version before nor insert under the same key.
 pub async fn versions_and_keys_hold_across_processes(stores: Two<dyn Store>) {
-    let mut execution = Execution {
-        idempotency_key: Some("one".into()),
-        ..execution()
-    };
+    let mut execution = Execution { idempotency_key: Some("one".into()), ..execution() };
     stores[0].insert(&execution).await.unwrap();
     let mut stale = stores[1].get(execution.id).await.unwrap();
     assert_eq!(stale, execution);
     change(&*stores[0], &mut execution, Change::Start).await.unwrap();
-    let error = change(&*stores[1], &mut stale, Change::RequestCancel)
-        .await
-        .unwrap_err();
+    let error = change(&*stores[1], &mut stale, Change::RequestCancel).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    let again = Execution {
-        id: ExecutionId::generate(execution.created_at),
-        ..execution.clone()
-    };
+    let again = Execution { id: ExecutionId::generate(execution.created_at), ..execution.clone() };
     let inserted = stores[1].insert(&again).await.unwrap();
     assert_eq!(inserted, Inserted::Existing(Box::new(execution)));
 }
@@ -113,10 +105,7 @@ pub async fn a_worker_and_its_successor_are_told_apart_across_processes(stores: 
     stores[0].insert(&execution).await.unwrap();
     change(&*stores[0], &mut execution, Change::Start).await.unwrap();
     let mut lost = execution.clone();
-    let again = Change::Requeue {
-        run_after: execution.created_at,
-        failure: None,
-    };
+    let again = Change::Requeue { run_after: execution.created_at, failure: None };
     change(&*stores[1], &mut execution, again).await.unwrap();
     change(&*stores[1], &mut execution, Change::Start).await.unwrap();
     let chunk = [Output::new(Stdio::Stdout, "late")];
@@ -130,14 +119,7 @@ pub async fn a_worker_and_its_successor_are_told_apart_across_processes(stores: 
 const LONG: Duration = Duration::from_secs(50);
 
 fn jobs(count: usize) -> Vec<Job> {
-    (0..count)
-        .map(|_| Job {
-            id: execution().id,
-            attempt: 1,
-            delay: Duration::ZERO,
-            priority: 0,
-        })
-        .collect()
+    (0..count).map(|_| Job { id: execution().id, attempt: 1, delay: Duration::ZERO, priority: 0 }).collect()
 }
 
 /// A claim that waits gets what another process pushes, long before its wait is up.
@@ -164,10 +146,7 @@ pub async fn processes_never_share_a_job(queues: Two<dyn Queue>) {
         tokio::spawn(async move {
             let mut claimed: Vec<ExecutionId> = Vec::new();
             loop {
-                let leases = queues[n % 2]
-                    .claim(3, Duration::from_millis(50), LONG)
-                    .await
-                    .unwrap();
+                let leases = queues[n % 2].claim(3, Duration::from_millis(50), LONG).await.unwrap();
                 if leases.is_empty() {
                     return claimed;
                 }
@@ -175,10 +154,7 @@ pub async fn processes_never_share_a_job(queues: Two<dyn Queue>) {
             }
         })
     });
-    let claimed = join_all(claims)
-        .await
-        .into_iter()
-        .flat_map(|claimed| claimed.unwrap());
+    let claimed = join_all(claims).await.into_iter().flat_map(|claimed| claimed.unwrap());
     let mut claimed: Vec<ExecutionId> = claimed.collect();
     claimed.sort();
     let pushed: Vec<ExecutionId> = batch.iter().map(|job| job.id).collect();
@@ -188,10 +164,7 @@ pub async fn processes_never_share_a_job(queues: Two<dyn Queue>) {
 /// A lease holds against, and can be extended, lost and acknowledged through, any process.
 pub async fn a_lease_is_honoured_by_every_process(queues: Two<dyn Queue>) {
     queues[0].push(&jobs(1)).await.unwrap();
-    let old = queues[0]
-        .claim(1, LONG, Duration::from_millis(200))
-        .await
-        .unwrap();
+    let old = queues[0].claim(1, LONG, Duration::from_millis(200)).await.unwrap();
     let new: Vec<Lease> = queues[1].claim(1, LONG, LONG).await.unwrap();
     assert_eq!((new[0].id, new[0].attempt), (old[0].id, old[0].attempt));
     assert_ne!(new[0].token, old[0].token);

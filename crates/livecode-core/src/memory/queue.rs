@@ -87,9 +87,7 @@ impl MemoryQueue {
         let expected = jobs.next_change();
         jobs.advance(now);
         let done = change(&mut jobs, now);
-        let sooner = jobs
-            .next_change()
-            .is_some_and(|next| expected.is_none_or(|expected| next < expected));
+        let sooner = jobs.next_change().is_some_and(|next| expected.is_none_or(|expected| next < expected));
         if sooner || !jobs.waiting.is_empty() {
             self.changed.notify_waiters();
         }
@@ -99,9 +97,7 @@ impl MemoryQueue {
 
 impl fmt::Debug for MemoryQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryQueue")
-            .field("jobs", &lock(&self.jobs).by_id.len())
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryQueue").field("jobs", &lock(&self.jobs).by_id.len()).finish_non_exhaustive()
     }
 }
 
@@ -133,8 +129,7 @@ impl Queue for MemoryQueue {
             let (held, lost): (Vec<Lease>, Vec<Lease>) =
                 leases.iter().cloned().partition(|lease| queue.is_held(lease));
             let until = later(now, by);
-            held.iter()
-                .for_each(|lease| queue.place(lease.id, Place::Leased { until }));
+            held.iter().for_each(|lease| queue.place(lease.id, Place::Leased { until }));
             lost
         }))
     }
@@ -172,20 +167,11 @@ impl Jobs {
 
     /// The next end of a delay or a lease.
     fn next_change(&self) -> Option<(Instant, ExecutionId)> {
-        self.delayed
-            .first()
-            .into_iter()
-            .chain(self.leased.first())
-            .min()
-            .copied()
+        self.delayed.first().into_iter().chain(self.leased.first()).min().copied()
     }
 
     fn push(&mut self, job: &Job, now: Instant) {
-        if self
-            .by_id
-            .get(&job.id)
-            .is_some_and(|entry| entry.attempt >= job.attempt)
-        {
+        if self.by_id.get(&job.id).is_some_and(|entry| entry.attempt >= job.attempt) {
             return;
         }
         self.remove(job.id);
@@ -193,9 +179,7 @@ impl Jobs {
         let place = if job.delay.is_zero() {
             Place::Waiting { since: now }
         } else {
-            Place::Delayed {
-                until: later(now, job.delay),
-            }
+            Place::Delayed { until: later(now, job.delay) }
         };
         self.insert(
             job.id,
@@ -218,11 +202,7 @@ impl Jobs {
         {
             self.claims += 1;
             let token = Uuid::from_u64_pair(0, self.claims);
-            leases.push(Lease {
-                id,
-                attempt: entry.attempt,
-                token,
-            });
+            leases.push(Lease { id, attempt: entry.attempt, token });
             entry.token = Some(token);
             entry.place = Place::Leased { until };
             self.insert(id, entry);
@@ -231,9 +211,7 @@ impl Jobs {
     }
 
     fn is_held(&self, lease: &Lease) -> bool {
-        self.by_id
-            .get(&lease.id)
-            .is_some_and(|entry| entry.token == Some(lease.token))
+        self.by_id.get(&lease.id).is_some_and(|entry| entry.token == Some(lease.token))
     }
 
     fn place(&mut self, id: ExecutionId, place: Place) {

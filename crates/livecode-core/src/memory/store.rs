@@ -86,15 +86,9 @@ impl Store for MemoryStore {
     async fn insert_session(&self, session: &Session) -> Result<()> {
         let mut records = self.records();
         if records.sessions.contains_key(&session.id) {
-            return Err(Error::conflict(format!(
-                "session {} is there already",
-                session.id
-            )));
+            return Err(Error::conflict(format!("session {} is there already", session.id)));
         }
-        let mut record = SessionRecord {
-            session: session.clone(),
-            history: BTreeMap::new(),
-        };
+        let mut record = SessionRecord { session: session.clone(), history: BTreeMap::new() };
         record.remember();
         records.sessions.insert(session.id, record);
         Ok(())
@@ -109,10 +103,7 @@ impl Store for MemoryStore {
 
     async fn update_session(&self, session: &Session) -> Result<()> {
         let mut records = self.records();
-        let record = records
-            .sessions
-            .get_mut(&session.id)
-            .ok_or_else(|| unknown_session(session.id))?;
+        let record = records.sessions.get_mut(&session.id).ok_or_else(|| unknown_session(session.id))?;
         let what = format_args!("session {}", session.id);
         check_version(what, record.session.version, session.version)?;
         let saved = session.revision > record.session.revision;
@@ -187,10 +178,7 @@ impl Store for MemoryStore {
             }
         }
         // Megabytes are put together after the lock is gone.
-        Ok(Captured {
-            stdout: concat(&stdout),
-            stderr: concat(&stderr),
-        })
+        Ok(Captured { stdout: concat(&stdout), stderr: concat(&stderr) })
     }
 
     fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>> {
@@ -207,8 +195,8 @@ impl Store for MemoryStore {
                             Err(error) => return Some((Err(error), None)),
                         };
                         if let Some(event) = record.next_event(after, follow) {
-                            let next = (!matches!(event.kind, EventKind::End(_))).then_some(event.seq);
-                            return Some((Ok(event), next));
+                            let seen = event.seq;
+                            return Some((Ok(event), Some(seen)));
                         }
                         if record.has_ended() {
                             return None;
@@ -245,9 +233,7 @@ impl Records {
             .as_ref()
             .map(|key| (execution.owner.clone(), execution.session_id, key.clone()));
         if let Some(existing) = key.as_ref().and_then(|key| self.by_key.get(key)) {
-            return Ok(Inserted::Existing(Box::new(
-                self.record(*existing)?.execution.clone(),
-            )));
+            return Ok(Inserted::Existing(Box::new(self.record(*existing)?.execution.clone())));
         }
         if self.executions.contains_key(&id) {
             return Err(Error::conflict(format!("execution {id} is there already")));
@@ -258,16 +244,9 @@ impl Records {
         if let Some(session) = execution.session_id {
             self.by_session.entry(session).or_default().insert(id);
         }
-        self.by_owner
-            .entry(execution.owner.clone())
-            .or_default()
-            .insert(id);
+        self.by_owner.entry(execution.owner.clone()).or_default().insert(id);
         self.open.insert(id);
-        let mut record = Record {
-            execution: execution.clone(),
-            log: Vec::new(),
-            grown: Arc::default(),
-        };
+        let mut record = Record { execution: execution.clone(), log: Vec::new(), grown: Arc::default() };
         record.log_status();
         self.executions.insert(id, record);
         Ok(Inserted::New)
@@ -276,11 +255,7 @@ impl Records {
     fn update(&mut self, execution: &Execution, output: &[Output]) -> Result<Seq> {
         let id = execution.id;
         let record = self.record_mut(id)?;
-        check_version(
-            format_args!("execution {id}"),
-            record.execution.version,
-            execution.version,
-        )?;
+        check_version(format_args!("execution {id}"), record.execution.version, execution.version)?;
         let differs = execution.status_differs(&record.execution);
         record.execution = execution.clone();
         record.log_output(output);
@@ -319,12 +294,8 @@ impl Records {
             .map(|record| &record.execution)
             .filter(|execution| {
                 query.owner.as_ref().is_none_or(|owner| *owner == execution.owner)
-                    && query
-                        .session
-                        .is_none_or(|session| Some(session) == execution.session_id)
-                    && query
-                        .open_since_before
-                        .is_none_or(|moment| execution.created_at < moment)
+                    && query.session.is_none_or(|session| Some(session) == execution.session_id)
+                    && query.open_since_before.is_none_or(|moment| execution.created_at < moment)
             })
             .take(query.limit)
             .cloned()
@@ -373,10 +344,7 @@ impl Record {
             EventKind::Status { .. } | EventKind::End(_) => true,
         };
         let index = from + self.log.get(from..)?.iter().position(wanted)?;
-        Some(Event {
-            seq: Seq(index as u64).next(),
-            kind: self.log[index].clone(),
-        })
+        Some(Event { seq: Seq(index as u64).next(), kind: self.log[index].clone() })
     }
 
     fn has_ended(&self) -> bool {

@@ -58,33 +58,18 @@ pub async fn a_claim_waits_for_one_not_for_all(queue: Arc<dyn Queue>) {
 
 /// A job isn't claimed before its delay has passed, whatever its priority; a waiting claim gets it then.
 pub async fn a_delayed_job_comes_when_its_delay_has_passed(queue: Arc<dyn Queue>) {
-    let delayed = Job {
-        delay: SHORT,
-        priority: 9,
-        ..job()
-    };
+    let delayed = Job { delay: SHORT, priority: 9, ..job() };
     let pushed = Instant::now();
     queue.push(std::slice::from_ref(&delayed)).await.unwrap();
     let lease = claim_one(&*queue).await;
     assert_eq!(lease.id, delayed.id);
-    assert!(
-        pushed.elapsed() + ROUNDING >= SHORT,
-        "it came after {:?}",
-        pushed.elapsed()
-    );
-    assert!(
-        pushed.elapsed() < LONG / 2,
-        "the end of the delay didn't wake the claim"
-    );
+    assert!(pushed.elapsed() + ROUNDING >= SHORT, "it came after {:?}", pushed.elapsed());
+    assert!(pushed.elapsed() < LONG / 2, "the end of the delay didn't wake the claim");
 }
 
 /// A delayed job holds up none that can be claimed.
 pub async fn a_delayed_job_holds_up_no_other(queue: Arc<dyn Queue>) {
-    let delayed = Job {
-        delay: LONG,
-        priority: 9,
-        ..job()
-    };
+    let delayed = Job { delay: LONG, priority: 9, ..job() };
     queue.push(&[delayed]).await.unwrap();
     let ready = push_new(&*queue).await;
     assert_eq!(ids_of(&claim_now(&*queue, 10).await), [ready.id]);
@@ -95,11 +80,7 @@ pub async fn a_claim_gives_up_when_its_wait_is_up(queue: Arc<dyn Queue>) {
     assert_eq!(queue.claim(1, NO, LONG).await.unwrap(), []);
     let begun = Instant::now();
     assert_eq!(queue.claim(1, SHORT, LONG).await.unwrap(), []);
-    assert!(
-        begun.elapsed() + ROUNDING >= SHORT,
-        "it waited {:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() + ROUNDING >= SHORT, "it waited {:?}", begun.elapsed());
 }
 
 /// A claim that waits is woken by a push.
@@ -119,10 +100,7 @@ pub async fn a_waiting_claim_is_woken_by_a_push(queue: Arc<dyn Queue>) {
 /// A claim that waits is woken at the end of a delay, although the delayed job came after it.
 pub async fn a_waiting_claim_is_woken_by_the_end_of_a_delay(queue: Arc<dyn Queue>) {
     let begun = Instant::now();
-    let delayed = Job {
-        delay: SHORT,
-        ..job()
-    };
+    let delayed = Job { delay: SHORT, ..job() };
     let (lease, ()) = tokio::join!(claim_one(&*queue), async {
         assert_eq!(queue.claim(1, Duration::from_millis(20), LONG).await.unwrap(), []);
         queue.push(std::slice::from_ref(&delayed)).await.unwrap();
@@ -156,11 +134,7 @@ pub async fn every_waiting_claim_is_served(queue: Arc<dyn Queue>) {
     let begun = Instant::now();
     let batch = jobs(4);
     queue.push(&batch).await.unwrap();
-    let mut claimed: Vec<_> = join_all(claims)
-        .await
-        .into_iter()
-        .map(|lease| lease.unwrap().id)
-        .collect();
+    let mut claimed: Vec<_> = join_all(claims).await.into_iter().map(|lease| lease.unwrap().id).collect();
     claimed.sort();
     assert_eq!(claimed, ids(&batch));
     assert!(begun.elapsed() < LONG / 2, "some were not woken");
@@ -177,16 +151,8 @@ pub async fn a_waiting_claim_is_woken_by_a_lapse(queue: Arc<dyn Queue>) {
         .collect();
     assert_eq!(queue.claim(1, Duration::from_millis(20), LONG).await.unwrap(), []);
     let job = push_new(&*queue).await;
-    let leases: Vec<Lease> = join_all(waiting)
-        .await
-        .into_iter()
-        .map(|lease| lease.unwrap())
-        .collect();
-    assert_eq!(
-        ids_of(&leases),
-        [job.id; 2],
-        "the second got what the first let lapse"
-    );
+    let leases: Vec<Lease> = join_all(waiting).await.into_iter().map(|lease| lease.unwrap()).collect();
+    assert_eq!(ids_of(&leases), [job.id; 2], "the second got what the first let lapse");
     assert_ne!(leases[0].token, leases[1].token);
     assert!(begun.elapsed() < LONG / 2, "nothing woke it");
 }
@@ -200,10 +166,7 @@ pub async fn concurrent_claims_never_share_a_job(queue: Arc<dyn Queue>) {
         tokio::spawn(async move {
             let mut claimed = Vec::new();
             loop {
-                let leases = queue
-                    .claim(1 + n % 4 * 3, Duration::from_millis(50), LONG)
-                    .await
-                    .unwrap();
+                let leases = queue.claim(1 + n % 4 * 3, Duration::from_millis(50), LONG).await.unwrap();
                 if leases.is_empty() {
                     return claimed;
                 }
@@ -211,11 +174,7 @@ pub async fn concurrent_claims_never_share_a_job(queue: Arc<dyn Queue>) {
             }
         })
     });
-    let claimed: Vec<Lease> = join_all(claims)
-        .await
-        .into_iter()
-        .flat_map(|leases| leases.unwrap())
-        .collect();
+    let claimed: Vec<Lease> = join_all(claims).await.into_iter().flat_map(|leases| leases.unwrap()).collect();
     let mut claimed_ids = ids_of(&claimed);
     claimed_ids.sort();
     assert_eq!(claimed_ids, ids(&batch));

@@ -11,10 +11,7 @@ use super::{
 use crate::{Job, Queue, QueueStats};
 
 fn attempt(job: &Job, attempt: u32) -> Job {
-    Job {
-        attempt,
-        ..job.clone()
-    }
+    Job { attempt, ..job.clone() }
 }
 
 /// A job comes out with the execution and the attempt that went in; so do the greatest there are.
@@ -56,11 +53,7 @@ pub async fn nothing_to_do_is_no_error(queue: Arc<dyn Queue>) {
 pub async fn the_same_attempt_again_changes_nothing(queue: Arc<dyn Queue>) {
     let batch = jobs(2);
     queue.push(&batch).await.unwrap();
-    let again = Job {
-        delay: LONG,
-        priority: -5,
-        ..batch[0].clone()
-    };
+    let again = Job { delay: LONG, priority: -5, ..batch[0].clone() };
     queue.push(&[again]).await.unwrap();
     queue.push(&batch).await.unwrap();
     assert_eq!(ids_of(&claim_now(&*queue, 10).await), ids(&batch));
@@ -79,10 +72,7 @@ pub async fn a_lower_attempt_changes_nothing(queue: Arc<dyn Queue>) {
 /// A job that is delayed stays so when it's pushed again without a delay.
 pub async fn the_same_attempt_again_shortens_no_delay(queue: Arc<dyn Queue>) {
     let job = job();
-    let delayed = Job {
-        delay: LONG,
-        ..job.clone()
-    };
+    let delayed = Job { delay: LONG, ..job.clone() };
     queue.push(&[delayed]).await.unwrap();
     queue.push(&[job]).await.unwrap();
     assert!(claim_now(&*queue, 1).await.is_empty());
@@ -102,14 +92,8 @@ pub async fn the_same_attempt_again_breaks_no_lease(queue: Arc<dyn Queue>) {
 pub async fn a_higher_attempt_replaces_a_waiting_job(queue: Arc<dyn Queue>) {
     let batch = jobs(3);
     queue.push(&batch).await.unwrap();
-    let urgent = Job {
-        priority: 1,
-        ..attempt(&batch[2], 2)
-    };
-    let later = Job {
-        delay: LONG,
-        ..attempt(&batch[0], 5)
-    };
+    let urgent = Job { priority: 1, ..attempt(&batch[2], 2) };
+    let later = Job { delay: LONG, ..attempt(&batch[0], 5) };
     queue.push(&[urgent, later]).await.unwrap();
     let claimed = claim_now(&*queue, 10).await;
     let claimed: Vec<_> = claimed.iter().map(|lease| (lease.id, lease.attempt)).collect();
@@ -121,10 +105,7 @@ pub async fn a_higher_attempt_replaces_a_waiting_job(queue: Arc<dyn Queue>) {
 /// A higher attempt takes the place of a delayed job and needn't wait for its delay.
 pub async fn a_higher_attempt_replaces_a_delayed_job(queue: Arc<dyn Queue>) {
     let job = job();
-    let delayed = Job {
-        delay: LONG,
-        ..job.clone()
-    };
+    let delayed = Job { delay: LONG, ..job.clone() };
     queue.push(&[delayed]).await.unwrap();
     queue.push(&[attempt(&job, 2)]).await.unwrap();
     assert_eq!(claim_one(&*queue).await.attempt, 2);
@@ -206,16 +187,10 @@ pub async fn jobs_are_counted_by_where_they_stand(queue: Arc<dyn Queue>) {
 pub async fn the_oldest_waiting_job_tells_the_age(queue: Arc<dyn Queue>) {
     assert_eq!(queue.stats().await.unwrap().oldest_waiting, None);
     let before = Instant::now();
-    let delayed = Job {
-        delay: SHORT,
-        ..job()
-    };
+    let delayed = Job { delay: SHORT, ..job() };
     queue.push(&[delayed]).await.unwrap();
     let stats = queue.stats().await.unwrap();
-    assert!(
-        stats.oldest_waiting.is_none() || stats.delayed == 0,
-        "a delayed one doesn't wait: {stats:?}"
-    );
+    assert!(stats.oldest_waiting.is_none() || stats.delayed == 0, "a delayed one doesn't wait: {stats:?}");
     let stats = stats_become(&*queue, |stats| stats.waiting == 1).await;
     let possible = before.elapsed().saturating_sub(SHORT) + ROUNDING;
     let age = stats.oldest_waiting.unwrap();

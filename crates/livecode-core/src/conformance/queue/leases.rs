@@ -32,11 +32,7 @@ pub async fn an_expired_lease_is_redelivered(queue: Arc<dyn Queue>) {
     let job = push_new(&*queue).await;
     let begun = Instant::now();
     let (old, new) = lapse_and_claim_again(&*queue).await;
-    assert!(
-        begun.elapsed() + ROUNDING >= SHORT,
-        "it came after {:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() + ROUNDING >= SHORT, "it came after {:?}", begun.elapsed());
     assert_eq!((new.id, new.attempt), (job.id, job.attempt));
     assert_ne!(new.token, old.token);
     assert_eq!(queue.claim(1, NO, LONG).await.unwrap(), [], "the new lease holds");
@@ -111,23 +107,9 @@ pub async fn lost_leases_are_given_back(queue: Arc<dyn Queue>) {
     queue.ack(std::slice::from_ref(&acknowledged)).await.unwrap();
     let replaced = push_new(&*queue).await;
     let void = claim_one(&*queue).await;
-    queue
-        .push(&[Job {
-            attempt: 2,
-            delay: LONG,
-            ..replaced
-        }])
-        .await
-        .unwrap();
-    let unknown = Lease {
-        id: job().id,
-        attempt: 1,
-        token: holder.token,
-    };
-    let forged = Lease {
-        token: Uuid::from_u128(7),
-        ..holder.clone()
-    };
+    queue.push(&[Job { attempt: 2, delay: LONG, ..replaced }]).await.unwrap();
+    let unknown = Lease { id: job().id, attempt: 1, token: holder.token };
+    let forged = Lease { token: Uuid::from_u128(7), ..holder.clone() };
     push_new(&*queue).await;
     let kept = claim_one_for(&*queue, SHORT).await;
     let lost = [reclaimed, acknowledged, void, unknown, forged];
@@ -137,11 +119,7 @@ pub async fn lost_leases_are_given_back(queue: Arc<dyn Queue>) {
     let mut given_back = queue.extend(&all, LONG).await.unwrap();
     given_back.sort_by_key(|lease| lost.iter().position(|lost| lost == lease));
     assert_eq!(given_back, lost);
-    assert_eq!(
-        queue.claim(1, SHORT + ROUNDING, LONG).await.unwrap(),
-        [],
-        "the one kept is kept"
-    );
+    assert_eq!(queue.claim(1, SHORT + ROUNDING, LONG).await.unwrap(), [], "the one kept is kept");
 }
 
 /// What was acknowledged never comes back; the rest of what was claimed with it does.
@@ -172,10 +150,7 @@ pub async fn a_stale_acknowledgement_changes_nothing(queue: Arc<dyn Queue>) {
 
 /// Durations without a sensible end are as long as the medium can make them, and no error.
 pub async fn the_longest_durations_are_accepted(queue: Arc<dyn Queue>) {
-    let never = Job {
-        delay: Duration::MAX,
-        ..job()
-    };
+    let never = Job { delay: Duration::MAX, ..job() };
     let now = job();
     queue.push(&[never, now.clone()]).await.unwrap();
     let leases = queue.claim(2, Duration::MAX, Duration::MAX).await.unwrap();

@@ -73,12 +73,7 @@ const ROUNDING: Duration = Duration::from_millis(20);
 
 fn job() -> Job {
     let at = Timestamp::from_millis(1_769_000_000_123).unwrap();
-    Job {
-        id: ExecutionId::generate(at),
-        attempt: 1,
-        delay: Duration::ZERO,
-        priority: 0,
-    }
+    Job { id: ExecutionId::generate(at), attempt: 1, delay: Duration::ZERO, priority: 0 }
 }
 
 fn jobs(count: usize) -> Vec<Job> {

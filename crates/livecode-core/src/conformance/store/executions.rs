@@ -18,9 +18,7 @@ fn terminations() -> Vec<Termination> {
         Termination::Exited { code: 0 },
         Termination::Exited { code: 255 },
         Termination::Signaled { signal: 11 },
-        Termination::CompileFailed {
-            message: AWKWARD.into(),
-        },
+        Termination::CompileFailed { message: AWKWARD.into() },
         Termination::WallTimeExceeded { limit },
         Termination::CpuTimeExceeded { limit },
         Termination::MemoryExceeded { limit: u64::MAX },
@@ -45,17 +43,8 @@ fn changes(termination: Termination) -> [Change; 5] {
         unprotected: vec![AWKWARD.into(), String::new()],
         ..outcome(termination)
     };
-    let again = Change::Requeue {
-        run_after: at(7_001),
-        failure: Some(AWKWARD.into()),
-    };
-    [
-        Change::Start,
-        again,
-        Change::Start,
-        Change::RequestCancel,
-        Change::Finish(outcome),
-    ]
+    let again = Change::Requeue { run_after: at(7_001), failure: Some(AWKWARD.into()) };
+    [Change::Start, again, Change::Start, Change::RequestCancel, Change::Finish(outcome)]
 }
 
 /// A new one comes back with every member, whatever text and bytes are in it.
@@ -81,24 +70,13 @@ pub async fn an_execution_comes_back_as_it_was_changed(store: Arc<dyn Store>) {
 
 /// The same for those that end without an outcome.
 pub async fn an_execution_without_an_outcome_comes_back(store: Arc<dyn Store>) {
-    let again = |failure: Option<&str>| Change::Requeue {
-        run_after: at(9),
-        failure: failure.map(Into::into),
-    };
-    let fail = Change::Fail {
-        failure: "the last".into(),
-    };
+    let again =
+        |failure: Option<&str>| Change::Requeue { run_after: at(9), failure: failure.map(Into::into) };
+    let fail = Change::Fail { failure: "the last".into() };
     for steps in [
         vec![Change::RequestCancel],
         vec![Change::Start, Change::Cancel],
-        vec![
-            Change::Start,
-            again(None),
-            Change::Start,
-            again(Some("")),
-            Change::Start,
-            fail,
-        ],
+        vec![Change::Start, again(None), Change::Start, again(Some("")), Change::Start, fail],
     ] {
         let mut execution = execution();
         store.insert(&execution).await.unwrap();
@@ -128,23 +106,13 @@ pub async fn an_unknown_execution_is_not_found(store: Arc<dyn Store>) {
 /// A second execution by the same id is a conflict and leaves the first as it is.
 pub async fn an_execution_id_is_taken_once(store: Arc<dyn Store>) {
     let first = complete(&*store, &[stdout("first")]).await;
-    let second = Execution {
-        id: first.id,
-        ..full_execution()
-    };
+    let second = Execution { id: first.id, ..full_execution() };
     let error = store.insert(&second).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(store.get(first.id).await.unwrap(), first);
     assert_eq!(log(&*store, first.id).await.len(), 4);
-    let third = Execution {
-        id: ExecutionId::generate(at(2)),
-        ..second
-    };
-    assert_eq!(
-        store.insert(&third).await.unwrap(),
-        Inserted::New,
-        "the refused one left its key"
-    );
+    let third = Execution { id: ExecutionId::generate(at(2)), ..second };
+    assert_eq!(store.insert(&third).await.unwrap(), Inserted::New, "the refused one left its key");
 }
 
 /// An update to a version that isn't the stored one is a conflict, and neither record nor log shows a trace of it.
@@ -196,32 +164,19 @@ pub async fn a_used_idempotency_key_gives_back_its_execution(store: Arc<dyn Stor
     change(&*store, &mut first, Change::Start, &[]).await;
     change(&*store, &mut first, exited(), &[]).await;
 
-    let mut second = Execution {
-        id: ExecutionId::generate(at(3)),
-        ..full_execution()
-    };
+    let mut second = Execution { id: ExecutionId::generate(at(3)), ..full_execution() };
     second.session_id = first.session_id;
     let existing = store.insert(&second).await.unwrap();
     assert_eq!(existing, Inserted::Existing(Box::new(first.clone())));
-    assert_eq!(
-        store.get(second.id).await.unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
-    let query = ListQuery {
-        limit: 10,
-        ..ListQuery::default()
-    };
+    assert_eq!(store.get(second.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let query = ListQuery { limit: 10, ..ListQuery::default() };
     assert_eq!(store.list(&query).await.unwrap(), [first.clone()]);
     assert_eq!(log(&*store, first.id).await.len(), 3);
 }
 
 /// The same key is another one for another owner or session; no session counts as one; keys are compared exactly.
 pub async fn an_idempotency_key_belongs_to_its_owner_and_session(store: Arc<dyn Store>) {
-    let sessions = [
-        None,
-        Some(SessionId::generate(at(0))),
-        Some(SessionId::generate(at(0))),
-    ];
+    let sessions = [None, Some(SessionId::generate(at(0))), Some(SessionId::generate(at(0)))];
     let keys = ["key", "KEY", "key ", "ke\u{301}y", "kéy"];
     let mut all = Vec::new();
     for owner in ["", "alice", "Alice"].map(owner) {
@@ -240,14 +195,8 @@ pub async fn an_idempotency_key_belongs_to_its_owner_and_session(store: Arc<dyn 
         assert_eq!(store.insert(new).await.unwrap(), Inserted::New);
     }
     for first in all {
-        let again = Execution {
-            id: ExecutionId::generate(at(9)),
-            ..first.clone()
-        };
-        assert_eq!(
-            store.insert(&again).await.unwrap(),
-            Inserted::Existing(Box::new(first))
-        );
+        let again = Execution { id: ExecutionId::generate(at(9)), ..first.clone() };
+        assert_eq!(store.insert(&again).await.unwrap(), Inserted::Existing(Box::new(first)));
     }
 }
 
@@ -264,11 +213,7 @@ pub async fn of_concurrent_inserts_with_one_key_one_inserts(store: Arc<dyn Store
         let inserts = join_all((0..32).map(|_| {
             let store = store.clone();
             tokio::spawn(async move {
-                let new = Execution {
-                    session_id,
-                    idempotency_key: Some("one".into()),
-                    ..execution()
-                };
+                let new = Execution { session_id, idempotency_key: Some("one".into()), ..execution() };
                 (new.id, store.insert(&new).await.unwrap())
             })
         }));

@@ -26,11 +26,7 @@ fn after(log: &[Event], seq: u64) -> Vec<Event> {
 async fn run(store: &dyn Store, mut execution: Execution, chunks: u32) {
     change(store, &mut execution, Change::Start, &[]).await;
     for n in 0..chunks {
-        let chunk = if n % 3 == 0 {
-            stderr(n.to_string())
-        } else {
-            stdout(n.to_string())
-        };
+        let chunk = if n % 3 == 0 { stderr(n.to_string()) } else { stdout(n.to_string()) };
         store.append(execution.id, 1, &[chunk]).await.unwrap();
     }
     change(store, &mut execution, exited(), &[stdout("last")]).await;
@@ -57,10 +53,7 @@ pub async fn a_follower_gets_what_is_there_then_what_comes(store: Arc<dyn Store>
         seen.push(events.next().await.unwrap().unwrap());
     }
     assert!(events.next().now_or_never().is_none(), "nothing more is there");
-    store
-        .append(execution.id, 1, &[stdout("comes"), stderr("too")])
-        .await
-        .unwrap();
+    store.append(execution.id, 1, &[stdout("comes"), stderr("too")]).await.unwrap();
     for _ in 0..2 {
         seen.push(events.next().await.unwrap().unwrap());
     }
@@ -69,6 +62,26 @@ pub async fn a_follower_gets_what_is_there_then_what_comes(store: Arc<dyn Store>
     assert_eq!(seen, log(&*store, execution.id).await);
     assert_eq!(seen.len(), 7);
     assert!(matches!(&seen[6].kind, EventKind::End(end) if **end == execution));
+}
+
+/// A follower that waits is woken by output, by a change of status and by the end.
+pub async fn a_waiting_follower_is_woken_by_every_event(store: Arc<dyn Store>) {
+    let mut execution = start(&*store).await;
+    let mut everything = store.events(execution.id, Seq(2), Follow::Everything);
+    let mut status = store.events(execution.id, Seq(2), Follow::Status);
+    let chunk = [stdout("a")];
+    // The follower is polled first and waits by the time of the change.
+    let (event, written) = tokio::join!(everything.next(), store.append(execution.id, 1, &chunk));
+    written.unwrap();
+    assert_eq!(event.unwrap().unwrap().seq, Seq(3));
+    for (step, seq) in [(Change::RequestCancel, Seq(4)), (Change::Cancel, Seq(5))] {
+        let change = change(&*store, &mut execution, step, &[]);
+        let (event, told, last) = tokio::join!(everything.next(), status.next(), change);
+        assert_eq!(last, seq);
+        assert_eq!(event.unwrap().unwrap().seq, seq);
+        assert_eq!(told.unwrap().unwrap().seq, seq);
+    }
+    assert!(everything.next().await.is_none() && status.next().await.is_none());
 }
 
 /// A follower that comes back after any event of a finished log gets the rest of it, each event once, and the end.
@@ -91,9 +104,7 @@ pub async fn a_follower_resumes_after_any_event(store: Arc<dyn Store>) {
 pub async fn live_followers_miss_nothing_and_see_nothing_twice(store: Arc<dyn Store>) {
     let execution = execution();
     store.insert(&execution).await.unwrap();
-    let early: Vec<_> = (0..8)
-        .map(|seq| follow(&store, &execution, Seq(seq), Follow::Everything))
-        .collect();
+    let early: Vec<_> = (0..8).map(|seq| follow(&store, &execution, Seq(seq), Follow::Everything)).collect();
     let writer = {
         let (store, execution) = (store.clone(), execution.clone());
         tokio::spawn(async move { run(&*store, execution, 60).await })
@@ -171,13 +182,7 @@ pub async fn a_follower_of_the_status_is_told_amid_output(store: Arc<dyn Store>)
     assert_eq!(written.unwrap(), Seq(103));
     let told = told.unwrap().unwrap();
     assert_eq!(told.seq, Seq(103));
-    assert!(matches!(
-        told.kind,
-        EventKind::Status {
-            cancel_requested: true,
-            ..
-        }
-    ));
+    assert!(matches!(told.kind, EventKind::Status { cancel_requested: true, .. }));
 }
 
 /// A follower that doesn't poll for thousands of events finds them all when it does.
@@ -196,10 +201,7 @@ pub async fn a_slow_follower_misses_nothing(store: Arc<dyn Store>) {
     let unpolled: Vec<Event> = unpolled.map(|event| event.unwrap()).collect().await;
     assert!(unpolled == whole, "one that began late");
     let stalled: Vec<Event> = stalled.map(|event| event.unwrap()).collect().await;
-    assert!(
-        first == whole[0] && stalled == whole[1..],
-        "one that stopped in between"
-    );
+    assert!(first == whole[0] && stalled == whole[1..], "one that stopped in between");
 }
 
 /// A follower that goes away, before or after its first event, disturbs neither writers nor other followers.
@@ -230,11 +232,7 @@ pub async fn followers_see_their_own_execution_only(store: Arc<dyn Store>) {
     for execution in &executions {
         store.insert(execution).await.unwrap();
     }
-    let followers = join_all(
-        executions
-            .iter()
-            .map(|e| follow(&store, e, Seq::START, Follow::Everything)),
-    );
+    let followers = join_all(executions.iter().map(|e| follow(&store, e, Seq::START, Follow::Everything)));
     let runs = join_all(executions.iter().map(|e| run(&*store, e.clone(), 10)));
     let (followers, _) = tokio::join!(followers, runs);
     for (seen, execution) in followers.into_iter().zip(&executions) {

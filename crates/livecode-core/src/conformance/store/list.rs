@@ -11,11 +11,7 @@ async fn ids(store: &dyn Store, query: &ListQuery) -> Vec<ExecutionId> {
 }
 
 fn page(page: PageStart, limit: usize) -> ListQuery {
-    ListQuery {
-        page,
-        limit,
-        ..ListQuery::default()
-    }
+    ListQuery { page, limit, ..ListQuery::default() }
 }
 
 async fn insert(store: &dyn Store, count: usize) -> Vec<ExecutionId> {
@@ -40,14 +36,8 @@ pub async fn pages_go_both_ways(store: Arc<dyn Store>) {
     }
     for limit in 0..=6 {
         let many = limit.min(5);
-        assert_eq!(
-            ids(&*store, &page(PageStart::Before(None), limit)).await,
-            newest_first[..many]
-        );
-        assert_eq!(
-            ids(&*store, &page(PageStart::After(None), limit)).await,
-            all[..many]
-        );
+        assert_eq!(ids(&*store, &page(PageStart::Before(None), limit)).await, newest_first[..many]);
+        assert_eq!(ids(&*store, &page(PageStart::After(None), limit)).await, all[..many]);
         let after = page(PageStart::After(Some(all[1])), limit);
         assert_eq!(ids(&*store, &after).await, all[2..(2 + limit).min(5)]);
     }
@@ -97,34 +87,20 @@ pub async fn whole_records_are_listed(store: Arc<dyn Store>) {
     let mut full = full_execution();
     store.insert(&full).await.unwrap();
     change(&*store, &mut full, Change::Start, &[]).await;
-    assert_eq!(
-        store.list(&page(PageStart::Before(None), 1)).await.unwrap(),
-        [full.clone()]
-    );
+    assert_eq!(store.list(&page(PageStart::Before(None), 1)).await.unwrap(), [full.clone()]);
     change(&*store, &mut full, exited(), &[]).await;
-    assert_eq!(
-        store.list(&page(PageStart::Before(None), 1)).await.unwrap(),
-        [full]
-    );
+    assert_eq!(store.list(&page(PageStart::Before(None), 1)).await.unwrap(), [full]);
 }
 
 /// Only those of the owner and the session that are asked for, in pages as well.
 pub async fn lists_are_by_owner_and_session(store: Arc<dyn Store>) {
     let owners: [Owner; 3] = ["", "alice", "bob"].map(owner);
-    let sessions = [
-        None,
-        Some(SessionId::generate(at(0))),
-        Some(SessionId::generate(at(0))),
-    ];
+    let sessions = [None, Some(SessionId::generate(at(0))), Some(SessionId::generate(at(0)))];
     let mut all: Vec<Execution> = Vec::new();
     for _ in 0..2 {
         for owner in &owners {
             for session_id in sessions {
-                let execution = Execution {
-                    owner: owner.clone(),
-                    session_id,
-                    ..execution()
-                };
+                let execution = Execution { owner: owner.clone(), session_id, ..execution() };
                 store.insert(&execution).await.unwrap();
                 all.push(execution);
             }
@@ -140,11 +116,7 @@ pub async fn lists_are_by_owner_and_session(store: Arc<dyn Store>) {
                 .filter(|execution| session.is_none() || session == execution.session_id)
                 .map(|execution| execution.id)
                 .collect();
-            let mut query = ListQuery {
-                owner: owner.clone(),
-                session,
-                ..page(PageStart::After(None), 100)
-            };
+            let mut query = ListQuery { owner: owner.clone(), session, ..page(PageStart::After(None), 100) };
             assert_eq!(ids(&*store, &query).await, expected, "{query:?}");
             if expected.len() > 1 {
                 query.page = PageStart::Before(Some(expected[1]));
@@ -160,19 +132,15 @@ pub async fn lists_are_by_owner_and_session(store: Arc<dyn Store>) {
 /// The sweep gets those that are queued or running and were accepted before a moment, whosever they are.
 pub async fn open_ones_are_listed_by_age(store: Arc<dyn Store>) {
     let running = [Change::Start];
-    let again = Change::Requeue {
-        run_after: at(99_999),
-        failure: None,
-    };
+    let again = Change::Requeue { run_after: at(99_999), failure: None };
     let requeued = [Change::Start, again];
     let wished = [Change::Start, Change::RequestCancel];
     let completed = [Change::Start, exited()];
     let cancelled = [Change::RequestCancel];
     let session = SessionId::generate(at(0));
     let mut open = Vec::new();
-    for (age, changes) in [&[][..], &running, &requeued, &completed, &wished, &cancelled]
-        .into_iter()
-        .enumerate()
+    for (age, changes) in
+        [&[][..], &running, &requeued, &completed, &wished, &cancelled].into_iter().enumerate()
     {
         let mut execution = Execution {
             created_at: at(age as u64),
@@ -188,13 +156,9 @@ pub async fn open_ones_are_listed_by_age(store: Arc<dyn Store>) {
             open.push(execution.id);
         }
     }
-    let [queued, running, requeued, wished] = open[..] else {
-        unreachable!("four of them are open")
-    };
-    let before = |millis| ListQuery {
-        open_since_before: Some(at(millis)),
-        ..page(PageStart::After(None), 100)
-    };
+    let [queued, running, requeued, wished] = open[..] else { unreachable!("four of them are open") };
+    let before =
+        |millis| ListQuery { open_since_before: Some(at(millis)), ..page(PageStart::After(None), 100) };
     for (millis, expected) in [
         (0, vec![]),
         (1, vec![queued]),
@@ -204,26 +168,12 @@ pub async fn open_ones_are_listed_by_age(store: Arc<dyn Store>) {
     ] {
         assert_eq!(ids(&*store, &before(millis)).await, expected, "before {millis}");
     }
-    let even = ListQuery {
-        owner: Some(owner("even")),
-        ..before(1_000)
-    };
+    let even = ListQuery { owner: Some(owner("even")), ..before(1_000) };
     assert_eq!(ids(&*store, &even).await, [queued, requeued, wished]);
-    let of_session = ListQuery {
-        session: Some(session),
-        ..before(1_000)
-    };
+    let of_session = ListQuery { session: Some(session), ..before(1_000) };
     assert_eq!(ids(&*store, &of_session).await, [queued, running]);
-    let rest = ListQuery {
-        page: PageStart::After(Some(running)),
-        limit: 1,
-        ..before(1_000)
-    };
+    let rest = ListQuery { page: PageStart::After(Some(running)), limit: 1, ..before(1_000) };
     assert_eq!(ids(&*store, &rest).await, [requeued]);
-    let newest = ListQuery {
-        page: PageStart::Before(None),
-        limit: 2,
-        ..before(1_000)
-    };
+    let newest = ListQuery { page: PageStart::Before(None), limit: 2, ..before(1_000) };
     assert_eq!(ids(&*store, &newest).await, [wished, requeued]);
 }

@@ -16,11 +16,7 @@ fn in_sequence(log: Vec<Event>) -> Vec<EventKind> {
 }
 
 fn status(state: State, attempt: u32, cancel_requested: bool) -> EventKind {
-    EventKind::Status {
-        state,
-        attempt,
-        cancel_requested,
-    }
+    EventKind::Status { state, attempt, cancel_requested }
 }
 
 fn output(attempt: u32, output: Output) -> EventKind {
@@ -32,17 +28,11 @@ fn end(execution: &Execution) -> EventKind {
 }
 
 fn requeue() -> Change {
-    Change::Requeue {
-        run_after: at(0),
-        failure: None,
-    }
+    Change::Requeue { run_after: at(0), failure: None }
 }
 
 async fn conflict_on_append(store: &dyn Store, execution: &Execution, attempt: u32) {
-    let error = store
-        .append(execution.id, attempt, &[stdout("refused")])
-        .await
-        .unwrap_err();
+    let error = store.append(execution.id, attempt, &[stdout("refused")]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{} {attempt}", execution.state);
 }
 
@@ -59,15 +49,8 @@ pub async fn the_log_begins_with_the_status_queued(store: Arc<dyn Store>) {
 pub async fn every_change_of_status_is_logged(store: Arc<dyn Store>) {
     let mut execution = execution();
     store.insert(&execution).await.unwrap();
-    for (step, last) in [
-        Change::Start,
-        requeue(),
-        Change::Start,
-        Change::RequestCancel,
-        Change::Cancel,
-    ]
-    .into_iter()
-    .zip(2..)
+    for (step, last) in
+        [Change::Start, requeue(), Change::Start, Change::RequestCancel, Change::Cancel].into_iter().zip(2..)
     {
         assert_eq!(change(&*store, &mut execution, step, &[]).await, Seq(last));
     }
@@ -125,10 +108,7 @@ pub async fn appended_chunks_are_logged_in_order(store: Arc<dyn Store>) {
     store.append(execution.id, 1, &chunks[..3]).await.unwrap();
     store.append(execution.id, 1, &[]).await.unwrap();
     store.append(execution.id, 1, &chunks[3..4]).await.unwrap();
-    assert_eq!(
-        change(&*store, &mut execution, exited(), &chunks[4..]).await,
-        Seq(8)
-    );
+    assert_eq!(change(&*store, &mut execution, exited(), &chunks[4..]).await, Seq(8));
     let logged = in_sequence(log(&*store, execution.id).await);
     assert_eq!(logged[2..7], chunks.map(|chunk| output(1, chunk)));
     let captured = store.output(execution.id).await.unwrap();
@@ -186,11 +166,7 @@ pub async fn concurrent_writers_leave_no_gap(store: Arc<dyn Store>) {
     for writer in 0..8 {
         let prefix = format!("{writer}.");
         let own: Vec<&str> = said.split(' ').filter(|word| word.starts_with(&prefix)).collect();
-        assert_eq!(
-            own,
-            Vec::from_iter((0..8).map(|n| format!("{writer}.{n}"))),
-            "its own order"
-        );
+        assert_eq!(own, Vec::from_iter((0..8).map(|n| format!("{writer}.{n}"))), "its own order");
     }
 }
 
@@ -200,10 +176,7 @@ pub async fn output_is_that_of_the_latest_attempt(store: Arc<dyn Store>) {
     store.insert(&execution).await.unwrap();
     assert_eq!(store.output(execution.id).await.unwrap(), Captured::default());
     change(&*store, &mut execution, Change::Start, &[]).await;
-    store
-        .append(execution.id, 1, &[stdout("first"), stderr("broken")])
-        .await
-        .unwrap();
+    store.append(execution.id, 1, &[stdout("first"), stderr("broken")]).await.unwrap();
     assert_eq!(store.output(execution.id).await.unwrap().stdout, "first");
     change(&*store, &mut execution, requeue(), &[]).await;
     assert_eq!(store.output(execution.id).await.unwrap(), Captured::default());
@@ -238,10 +211,8 @@ pub async fn large_output_comes_back_whole(store: Arc<dyn Store>) {
     let large: Bytes = (0..2 * 1024 * 1024_u32).map(|n| (n % 251) as u8).collect();
     let mut execution = start(&*store).await;
     for part in large.chunks(256 * 1024) {
-        let chunks: Vec<Output> = part
-            .chunks(4096)
-            .map(|chunk| stdout(Bytes::copy_from_slice(chunk)))
-            .collect();
+        let chunks: Vec<Output> =
+            part.chunks(4096).map(|chunk| stdout(Bytes::copy_from_slice(chunk))).collect();
         store.append(execution.id, 1, &chunks).await.unwrap();
     }
     let last = change(&*store, &mut execution, exited(), &[stderr(large.clone())]).await;

@@ -53,6 +53,7 @@ macro_rules! store_suite {
             large_output_comes_back_whole
             the_events_of_an_unknown_execution_are_not_found
             a_follower_gets_what_is_there_then_what_comes
+            a_waiting_follower_is_woken_by_every_event
             a_follower_resumes_after_any_event
             live_followers_miss_nothing_and_see_nothing_twice
             a_follower_that_reconnects_all_the_time_misses_nothing
@@ -87,11 +88,7 @@ const AWKWARD: &str =
     "nul \0, quotes ' \" `, \\x00 \\0 %s ${x}, \r\n\t, é, e\u{301}, 漢, 🦀, \u{feff}, \u{202e}, end ";
 
 fn execution() -> Execution {
-    Execution::new(
-        Owner::anonymous(),
-        ExecutionSpec::new("python", "print(1)"),
-        at(0),
-    )
+    Execution::new(Owner::anonymous(), ExecutionSpec::new("python", "print(1)"), at(0))
 }
 
 /// One with something in every member that a new one may have.

@@ -10,11 +10,7 @@ use crate::{
 };
 
 fn source(source_code: &str) -> Source {
-    Source {
-        language: "python".into(),
-        source_code: source_code.into(),
-        files: Vec::new(),
-    }
+    Source { language: "python".into(), source_code: source_code.into(), files: Vec::new() }
 }
 
 fn session() -> Session {
@@ -51,11 +47,7 @@ pub async fn a_session_comes_back_as_it_was_put_in(store: Arc<dyn Store>) {
     store.insert_session(&session).await.unwrap();
     assert_eq!(store.session(session.id).await.unwrap(), session);
     let history = store.revisions(session.id, None, 10).await.unwrap();
-    let first = SessionRevision {
-        revision: Revision::FIRST,
-        source: awkward,
-        saved_at: at(1),
-    };
+    let first = SessionRevision { revision: Revision::FIRST, source: awkward, saved_at: at(1) };
     assert_eq!(history, std::slice::from_ref(&first));
 
     session.save(source(""), at(2)).unwrap();
@@ -67,11 +59,7 @@ pub async fn a_session_comes_back_as_it_was_put_in(store: Arc<dyn Store>) {
     assert_eq!(stored, session);
     assert_eq!(stored.status, SessionStatus::Inactive);
     let history = store.revisions(session.id, None, 10).await.unwrap();
-    let second = SessionRevision {
-        revision: Revision(2),
-        source: source(""),
-        saved_at: at(2),
-    };
+    let second = SessionRevision { revision: Revision(2), source: source(""), saved_at: at(2) };
     assert_eq!(history, [second, first]);
 }
 
@@ -90,10 +78,7 @@ pub async fn an_unknown_session_is_not_found(store: Arc<dyn Store>) {
 pub async fn a_session_id_is_taken_once(store: Arc<dyn Store>) {
     let first = session();
     store.insert_session(&first).await.unwrap();
-    let second = Session {
-        id: first.id,
-        ..Session::new(owner("somebody"), source("other"), at(1))
-    };
+    let second = Session { id: first.id, ..Session::new(owner("somebody"), source("other"), at(1)) };
     let error = store.insert_session(&second).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(store.session(first.id).await.unwrap(), first);
@@ -145,13 +130,7 @@ pub async fn only_a_new_revision_joins_the_history(store: Arc<dyn Store>) {
     let history = store.revisions(session.id, None, 10).await.unwrap();
     let saved: Vec<_> = history
         .iter()
-        .map(|entry| {
-            (
-                entry.revision.0,
-                entry.source.source_code.as_str(),
-                entry.saved_at,
-            )
-        })
+        .map(|entry| (entry.revision.0, entry.source.source_code.as_str(), entry.saved_at))
         .collect();
     assert_eq!(saved, [(2, "2", at(2)), (1, "1", at(0))]);
 }
