@@ -1,5 +1,7 @@
 //! Executions from acceptance to their end, through the facade: every store and queue with the real process sandbox.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
@@ -30,20 +32,11 @@ impl Service {
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
         let worker = tokio::spawn(async move { worker.run(token).await });
-        Self {
-            engine,
-            shutdown,
-            worker,
-            _directory: directory,
-        }
+        Self { engine, shutdown, worker, _directory: directory }
     }
 
     async fn memory() -> Self {
-        Self::new(
-            Arc::new(MemoryStore::default()),
-            Arc::new(MemoryQueue::default()),
-            None,
-        )
+        Self::new(Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()), None)
     }
 
     async fn sqlite() -> Self {
@@ -78,10 +71,7 @@ fn python(source: &str) -> ExecutionSpec {
 
 async fn a_saved_session_runs(service: &Service) {
     let session = service.engine.create_session(Edit::default()).await.unwrap();
-    let source = Edit {
-        source_code: Some("print(input() * 2)".into()),
-        ..Edit::default()
-    };
+    let source = Edit { source_code: Some("print(input() * 2)".into()), ..Edit::default() };
     let saved = service.engine.save(session.id, source).await.unwrap();
     let run = service.engine.run_session(
         session.id,
@@ -94,55 +84,29 @@ async fn a_saved_session_runs(service: &Service) {
     let (ended, stdout, _) = service.end(accepted.execution).await;
     assert_eq!((ended.state, stdout.as_str()), (State::Completed, "abab\n"));
     let history = service.engine.history(session.id, None, 10).await.unwrap();
-    assert_eq!(
-        history.iter().map(|execution| execution.id).collect::<Vec<_>>(),
-        [ended.id]
-    );
+    assert_eq!(history.iter().map(|execution| execution.id).collect::<Vec<_>>(), [ended.id]);
 }
 
 async fn every_end_is_told(service: &Service) {
     let (ended, _, stderr) = service.run(python("def f(:")).await;
-    assert_eq!(
-        (ended.state, ended.error_type()),
-        (State::Failed, Some(ErrorType::RuntimeError))
-    );
+    assert_eq!((ended.state, ended.error_type()), (State::Failed, Some(ErrorType::RuntimeError)));
     assert!(stderr.contains("SyntaxError"), "{stderr}");
 
-    let short = LimitRequest {
-        wall_time_ms: Some(700),
-        ..LimitRequest::default()
-    };
-    let (ended, stdout, _) = service
-        .run(python("print('before')\nwhile True: pass").limits(short))
-        .await;
-    assert_eq!(
-        (ended.state, ended.error_type()),
-        (State::TimedOut, Some(ErrorType::TimeoutError))
-    );
+    let short = LimitRequest { wall_time_ms: Some(700), ..LimitRequest::default() };
+    let (ended, stdout, _) = service.run(python("print('before')\nwhile True: pass").limits(short)).await;
+    assert_eq!((ended.state, ended.error_type()), (State::TimedOut, Some(ErrorType::TimeoutError)));
     assert_eq!(stdout, "before\n");
 
     let (ended, ..) = service.run(python("import os; os.kill(os.getpid(), 9)")).await;
-    assert_eq!(
-        (ended.state, ended.error_type()),
-        (State::Failed, Some(ErrorType::RuntimeError))
-    );
+    assert_eq!((ended.state, ended.error_type()), (State::Failed, Some(ErrorType::RuntimeError)));
     assert_eq!(ended.attempt, 1, "a program's failure is never retried");
 
-    let (ended, ..) = service
-        .run(python("held = [bytearray(1_000_000) for n in range(300)]"))
-        .await;
-    assert_eq!(
-        (ended.state, ended.error_type()),
-        (State::Failed, Some(ErrorType::MemoryLimitError))
-    );
+    let (ended, ..) = service.run(python("held = [bytearray(1_000_000) for n in range(300)]")).await;
+    assert_eq!((ended.state, ended.error_type()), (State::Failed, Some(ErrorType::MemoryLimitError)));
 
-    let (ended, stdout, _) = service
-        .run(python("import sys; sys.stdout.buffer.write(b'\\xff\\x00end')"))
-        .await;
-    assert_eq!(
-        (ended.state, stdout.as_str()),
-        (State::Completed, "\u{FFFD}\0end")
-    );
+    let (ended, stdout, _) =
+        service.run(python("import sys; sys.stdout.buffer.write(b'\\xff\\x00end')")).await;
+    assert_eq!((ended.state, stdout.as_str()), (State::Completed, "\u{FFFD}\0end"));
 }
 
 async fn a_running_execution_is_cancelled(service: &Service) {
@@ -167,18 +131,11 @@ async fn a_running_execution_is_cancelled(service: &Service) {
     assert!(events.next().await.is_none());
     assert_eq!((end.state, &written[..]), (State::Cancelled, &b"ready\n"[..]));
     assert_eq!(states, [State::Queued, State::Running, State::Running]);
-    assert_eq!(
-        service.engine.cancel(id).await.unwrap(),
-        *end,
-        "cancelling what has ended changes nothing"
-    );
+    assert_eq!(service.engine.cancel(id).await.unwrap(), *end, "cancelling what has ended changes nothing");
 }
 
 async fn one_key_makes_one_execution(service: &Service) {
-    let options = RunOptions {
-        idempotency_key: Some("once".into()),
-        ..RunOptions::default()
-    };
+    let options = RunOptions { idempotency_key: Some("once".into()), ..RunOptions::default() };
     let runs: Vec<_> = (0..50)
         .map(|_| {
             let (engine, options) = (service.engine.clone(), options.clone());
@@ -190,16 +147,8 @@ async fn one_key_makes_one_execution(service: &Service) {
         accepted.push(run.await.unwrap());
     }
     assert_eq!(accepted.iter().filter(|accepted| accepted.new).count(), 1);
-    assert!(
-        accepted
-            .iter()
-            .all(|other| other.execution.id == accepted[0].execution.id)
-    );
-    let error = service
-        .engine
-        .run(python("print('other')"), options)
-        .await
-        .unwrap_err();
+    assert!(accepted.iter().all(|other| other.execution.id == accepted[0].execution.id));
+    let error = service.engine.run(python("print('other')"), options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     service.end(accepted.remove(0).execution).await;
 }
@@ -207,19 +156,13 @@ async fn one_key_makes_one_execution(service: &Service) {
 async fn owners_do_not_see_each_other(service: &Service) {
     let [alice, bob] = ["alice", "bob"].map(|name| service.engine.for_owner(Owner::new(name).unwrap()));
     let session = alice.create_session(Edit::default()).await.unwrap();
-    let run = alice
-        .run(python("print('secret')"), RunOptions::default())
-        .await
-        .unwrap()
-        .execution;
+    let run = alice.run(python("print('secret')"), RunOptions::default()).await.unwrap().execution;
     let refusals = [
         bob.session(session.id).await.unwrap_err(),
         bob.save(session.id, Edit::default()).await.unwrap_err(),
         bob.close_session(session.id).await.unwrap_err(),
         bob.history(session.id, None, 1).await.unwrap_err(),
-        bob.run_session(session.id, Edit::default(), |_| (), RunOptions::default())
-            .await
-            .unwrap_err(),
+        bob.run_session(session.id, Edit::default(), |_| (), RunOptions::default()).await.unwrap_err(),
         bob.execution(run.id).await.unwrap_err(),
         bob.output(run.id).await.unwrap_err(),
         bob.cancel(run.id).await.unwrap_err(),
@@ -236,21 +179,11 @@ async fn many_at_a_time_all_end_once(service: &Service) {
     let mut ids = Vec::new();
     for n in 0..40 {
         let spec = python(&format!("print({n})"));
-        ids.push(
-            service
-                .engine
-                .run(spec, RunOptions::default())
-                .await
-                .unwrap()
-                .execution,
-        );
+        ids.push(service.engine.run(spec, RunOptions::default()).await.unwrap().execution);
     }
     for (n, execution) in ids.into_iter().enumerate() {
         let (ended, stdout, _) = service.end(execution).await;
-        assert_eq!(
-            (ended.state, ended.attempt, stdout),
-            (State::Completed, 1, format!("{n}\n"))
-        );
+        assert_eq!((ended.state, ended.attempt, stdout), (State::Completed, 1, format!("{n}\n")));
     }
 }
 
@@ -300,21 +233,9 @@ async fn a_language_from_toml_compiles_and_runs() {
     let program = "#include <stdio.h>\nint main(void) { puts(\"compiled\"); }";
     let run = runner.run(&ExecutionSpec::new("c", program)).await.unwrap();
     assert_eq!(run.captured.stdout, "compiled\n", "{:?}", run.outcome);
-    let run = runner
-        .run(&ExecutionSpec::new("c", "int main(void) { return x; }"))
-        .await
-        .unwrap();
-    assert_eq!(
-        run.outcome.termination.error_type(),
-        Some(ErrorType::CompileError)
-    );
+    let run = runner.run(&ExecutionSpec::new("c", "int main(void) { return x; }")).await.unwrap();
+    assert_eq!(run.outcome.termination.error_type(), Some(ErrorType::CompileError));
     let said = run.outcome.compile_output.unwrap();
     assert!(said.contains("undeclared"), "{said}");
-    assert!(
-        runner
-            .version(languages.get("c").unwrap())
-            .await
-            .unwrap()
-            .contains("gcc")
-    );
+    assert!(runner.version(languages.get("c").unwrap()).await.unwrap().contains("gcc"));
 }

@@ -14,19 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let program = PathBuf::from(env::var("OUT_DIR")?).join("livecode-init");
     let mut compiler = Command::new(env::var("RUSTC")?);
     compiler
-        .args([
-            "--edition=2024",
-            "--crate-type=bin",
-            "--crate-name=livecode_init",
-            "--cap-lints=allow",
-        ])
-        .args([
-            "-Copt-level=2",
-            "-Cpanic=abort",
-            "-Cstrip=symbols",
-            "-Clto=fat",
-            "-Ccodegen-units=1",
-        ])
+        .args(["--edition=2024", "--crate-type=bin", "--crate-name=livecode_init", "--cap-lints=allow"])
+        .args(["-Copt-level=2", "-Cpanic=abort", "-Cstrip=symbols", "-Clto=fat", "-Ccodegen-units=1"])
         .args(["-Ctarget-feature=+crt-static", "-Crelocation-model=static"])
         .arg(format!("--target={}", env::var("TARGET")?))
         .arg("-o")

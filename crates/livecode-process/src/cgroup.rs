@@ -48,18 +48,12 @@ impl Parent {
     /// `Unsupported` with the reason and the remedy.
     pub(crate) fn make(wished: Option<&Path>) -> Result<Self> {
         let bases = bases(wished).map_err(|reason| Error::unsupported(format!("{reason}: {REMEDY}")))?;
-        let mut parent = Self {
-            name: own_name().map_err(unreadable)?,
-            directories: Vec::new(),
-        };
+        let mut parent = Self { name: own_name().map_err(unreadable)?, directories: Vec::new() };
         for (controllers, base) in bases {
             remove_stale(&base);
             let path = base.join(&parent.name);
             parent.add(controllers, &path).map_err(|error| {
-                Error::unsupported(format!(
-                    "can't make the cgroup {}: {error}: {REMEDY}",
-                    path.display()
-                ))
+                Error::unsupported(format!("can't make the cgroup {}: {error}: {REMEDY}", path.display()))
             })?;
         }
         Ok(parent)
@@ -67,16 +61,8 @@ impl Parent {
 
     fn add(&mut self, controllers: u8, path: &Path) -> io::Result<()> {
         fs::create_dir(path)?;
-        let fd = rustix::fs::open(
-            path,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        self.directories.push(Directory {
-            controllers,
-            path: path.to_owned(),
-            fd,
-        });
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        self.directories.push(Directory { controllers, path: path.to_owned(), fd });
         if controllers & controller::V2 != 0 {
             fs::write(path.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
         }
@@ -84,10 +70,7 @@ impl Parent {
     }
 
     pub(crate) fn controllers(&self) -> Vec<u8> {
-        self.directories
-            .iter()
-            .map(|directory| directory.controllers)
-            .collect()
+        self.directories.iter().map(|directory| directory.controllers).collect()
     }
 
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
@@ -137,9 +120,7 @@ fn bases(wished: Option<&Path>) -> Result<Vec<(u8, PathBuf)>, String> {
     if there & controller::MEMORY != 0 {
         return match NEEDED.iter().find(|(_, bit)| there & bit == 0) {
             None => Ok(v1),
-            Some((name, _)) => Err(format!(
-                "the cgroup controller {name} is not mounted on this machine"
-            )),
+            Some((name, _)) => Err(format!("the cgroup controller {name} is not mounted on this machine")),
         };
     }
     let mount = v2.ok_or("no cgroups are mounted on this machine")?;
@@ -147,10 +128,7 @@ fn bases(wished: Option<&Path>) -> Result<Vec<(u8, PathBuf)>, String> {
         Some(_) => below(mount),
         None => nearest_delegated(&mount)?,
     };
-    Ok(vec![(
-        controller::V2 | controller::MEMORY | controller::PIDS | controller::CPU,
-        base,
-    )])
+    Ok(vec![(controller::V2 | controller::MEMORY | controller::PIDS | controller::CPU, base)])
 }
 
 /// A line of mountinfo.
@@ -176,22 +154,15 @@ impl<'a> Mount<'a> {
 fn nearest_delegated(mount: &Path) -> Result<PathBuf, String> {
     let own =
         fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("can't read our cgroup: {error}"))?;
-    let own = own
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .ok_or("we are in no cgroup of version 2")?;
+    let own =
+        own.lines().find_map(|line| line.strip_prefix("0::/")).ok_or("we are in no cgroup of version 2")?;
     let own = mount.join(own);
-    let candidates: Vec<&Path> = own
-        .ancestors()
-        .skip(1)
-        .take_while(|path| path.starts_with(mount))
-        .collect();
+    let candidates: Vec<&Path> = own.ancestors().skip(1).take_while(|path| path.starts_with(mount)).collect();
     let usable = |path: &Path| {
         let control = path.join("cgroup.subtree_control");
         let enabled = fs::read_to_string(&control).unwrap_or_default();
-        let all = ["memory", "pids", "cpu"]
-            .iter()
-            .all(|name| enabled.split_whitespace().any(|word| word == *name));
+        let all =
+            ["memory", "pids", "cpu"].iter().all(|name| enabled.split_whitespace().any(|word| word == *name));
         (all || fs::write(&control, "+memory +pids +cpu").is_ok())
             && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
             && rustix::fs::access(path.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok()
@@ -208,11 +179,7 @@ fn own_name() -> io::Result<String> {
     static MADE: AtomicU64 = AtomicU64::new(0);
     let pid = std::process::id();
     let began = start_time(pid).ok_or_else(|| io::Error::other("no start time in /proc/self/stat"))?;
-    Ok(format!(
-        "livecode-{}-{pid}-{began}-{}",
-        pid_namespace()?,
-        MADE.fetch_add(1, Ordering::Relaxed)
-    ))
+    Ok(format!("livecode-{}-{pid}-{began}-{}", pid_namespace()?, MADE.fetch_add(1, Ordering::Relaxed)))
 }
 
 fn pid_namespace() -> io::Result<u64> {

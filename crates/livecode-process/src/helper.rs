@@ -99,22 +99,12 @@ impl Helper {
             seccomp: seccomp.to_vec(),
             shown: shown(appearance),
             cgroups: cgroups.as_ref().map(Parent::controllers).unwrap_or_default(),
-            cgroup_name: cgroups
-                .as_ref()
-                .map(|cgroups| cgroups.name.clone())
-                .unwrap_or_default(),
+            cgroup_name: cgroups.as_ref().map(|cgroups| cgroups.name.clone()).unwrap_or_default(),
         };
-        let fds: Vec<BorrowedFd<'_>> = cgroups
-            .iter()
-            .flat_map(Parent::descriptors)
-            .map(AsFd::as_fd)
-            .collect();
+        let fds: Vec<BorrowedFd<'_>> =
+            cgroups.iter().flat_map(Parent::descriptors).map(AsFd::as_fd).collect();
         let greeted = send(socket.as_fd(), &hello.encode(), &fds, SendFlags::empty());
-        let helper = Self {
-            socket: Some(socket),
-            child,
-            _cgroups: cgroups,
-        };
+        let helper = Self { socket: Some(socket), child, _cgroups: cgroups };
         greeted.map_err(internal("greet livecode-init"))?;
         helper.hear_greeting()?;
         Ok(helper)
@@ -170,9 +160,7 @@ impl Helper {
 
     /// Whether it can't be asked any more.
     pub(crate) fn is_gone(&self) -> bool {
-        self.socket
-            .as_ref()
-            .is_none_or(|socket| ready_within(socket.as_fd(), Duration::ZERO).unwrap_or(true))
+        self.socket.as_ref().is_none_or(|socket| ready_within(socket.as_fd(), Duration::ZERO).unwrap_or(true))
     }
 }
 
@@ -223,34 +211,20 @@ fn may_administrate() -> bool {
 }
 
 fn shown(appearance: &Appearance) -> Vec<String> {
-    let prefixes = appearance
-        .prefixes
-        .iter()
-        .map(|prefix| prefix.to_string_lossy().into_owned());
+    let prefixes = appearance.prefixes.iter().map(|prefix| prefix.to_string_lossy().into_owned());
     SHOWN.into_iter().map(str::to_owned).chain(prefixes).collect()
 }
 
 /// Two ends of a packet socket, closed on exec.
 fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 /// Bytes as a file in memory that nobody can change any more.
 pub(crate) fn sealed(name: &str, bytes: &[u8], flags: MemfdFlags) -> io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create(
-        name,
-        flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-    )?);
+    let mut file = File::from(memfd_create(name, flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.write_all(bytes)?;
-    fcntl_add_seals(
-        &file,
-        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-    )?;
+    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(file.into())
 }
 
@@ -275,12 +249,7 @@ fn send(socket: BorrowedFd<'_>, packet: &[u8], fds: &[BorrowedFd<'_>], flags: Se
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::Error::other("too many descriptors for one packet"));
     }
-    sendmsg(
-        socket,
-        &[IoSlice::new(packet)],
-        &mut control,
-        flags | SendFlags::NOSIGNAL,
-    )?;
+    sendmsg(socket, &[IoSlice::new(packet)], &mut control, flags | SendFlags::NOSIGNAL)?;
     Ok(())
 }
 

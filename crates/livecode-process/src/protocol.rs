@@ -114,11 +114,7 @@ pub(crate) trait Message: Sized {
     fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
         let mut from = Reader(bytes);
         let message = Self::read(&mut from)?;
-        if from.0.is_empty() {
-            Ok(message)
-        } else {
-            Err(Damaged)
-        }
+        if from.0.is_empty() { Ok(message) } else { Err(Damaged) }
     }
 }
 
@@ -241,31 +237,7 @@ macro_rules! message {
         }
     };
 }
-message!(Hello {
-    first_uid,
-    seccomp,
-    shown,
-    cgroups,
-    cgroup_name
-});
+message!(Hello { first_uid, seccomp, shown, cgroups, cgroup_name });
 message!(Request { env, files, steps });
-message!(Step {
-    path,
-    argv,
-    wall_ns,
-    cpu_ns,
-    memory_bytes,
-    processes,
-    file_bytes,
-    cpu_millis
-});
-message!(Report {
-    end,
-    step,
-    wall_ns,
-    cpu_ns,
-    memory_peak_bytes,
-    oom_kills,
-    fork_failures,
-    message
-});
+message!(Step { path, argv, wall_ns, cpu_ns, memory_bytes, processes, file_bytes, cpu_millis });
+message!(Report { end, step, wall_ns, cpu_ns, memory_peak_bytes, oom_kills, fork_failures, message });

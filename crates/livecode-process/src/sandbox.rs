@@ -82,9 +82,7 @@ impl Builder {
         if self.isolation == Isolation::BestEffort
             && let Err(error) = Parent::make(self.cgroup.as_deref())
         {
-            missing.push(format!(
-                "no limit on memory, CPU time of descendants and CPU share: {error}"
-            ));
+            missing.push(format!("no limit on memory, CPU time of descendants and CPU share: {error}"));
         }
         let sandbox = ProcessSandbox {
             inner: Arc::new(Inner {
@@ -228,11 +226,8 @@ impl Inner {
             }
             tracing::warn!("a livecode-init is gone and is started again");
         }
-        let cgroups = if self.missing.is_empty() {
-            Some(Parent::make(self.cgroup.as_deref())?)
-        } else {
-            None
-        };
+        let cgroups =
+            if self.missing.is_empty() { Some(Parent::make(self.cgroup.as_deref())?) } else { None };
         let helper = Arc::new(Helper::start(appearance, cgroups, &self.seccomp)?);
         helpers.insert(appearance.clone(), helper.clone());
         Ok(helper)
@@ -242,10 +237,8 @@ impl Inner {
         let mut prefixes = Vec::new();
         let mut steps = Vec::new();
         for step in program.compile.iter().chain([&program.run]) {
-            let command = step
-                .command
-                .first()
-                .ok_or_else(|| Error::invalid("a step has an empty command"))?;
+            let command =
+                step.command.first().ok_or_else(|| Error::invalid("a step has an empty command"))?;
             let tool = self.toolchains.find(command)?;
             prefixes.extend(tool.prefix);
             steps.push(encode_step(step, &tool.path));
@@ -258,22 +251,10 @@ impl Inner {
             ("TMPDIR", "/tmp".into()),
             ("LANG", "C.UTF-8".into()),
         ]);
-        env.extend(
-            program
-                .env
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.clone())),
-        );
+        env.extend(program.env.iter().map(|(name, value)| (name.as_str(), value.clone())));
         let request = Request {
-            env: env
-                .into_iter()
-                .map(|(name, value)| format!("{name}={value}").into_bytes())
-                .collect(),
-            files: program
-                .files
-                .iter()
-                .map(|file| (file.path.clone(), file.content.to_vec()))
-                .collect(),
+            env: env.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect(),
+            files: program.files.iter().map(|file| (file.path.clone(), file.content.to_vec())).collect(),
             steps,
         };
         Ok((request, Appearance { prefixes }))
@@ -289,34 +270,24 @@ impl Inner {
         // What the kernel counted only matters to a program that didn't get by with it.
         let verdict = |ended: Termination| {
             if report.oom_kills > 0 {
-                Termination::MemoryExceeded {
-                    limit: limits.memory_bytes,
-                }
+                Termination::MemoryExceeded { limit: limits.memory_bytes }
             } else if report.fork_failures > 0 {
-                Termination::ProcessesExceeded {
-                    limit: limits.processes,
-                }
+                Termination::ProcessesExceeded { limit: limits.processes }
             } else {
                 ended
             }
         };
         let termination = match report.end {
             End::Status(0) => Termination::Exited { code: 0 },
-            End::Status(status) if status & 0x7F == 0 => verdict(Termination::Exited {
-                code: status >> 8 & 0xFF,
-            }),
-            End::Status(status) if status & 0x7F == libc::SIGXCPU => Termination::CpuTimeExceeded {
-                limit: limits.cpu_time,
-            },
-            End::Status(status) => verdict(Termination::Signaled {
-                signal: status & 0x7F,
-            }),
-            End::WallTime => Termination::WallTimeExceeded {
-                limit: limits.wall_time,
-            },
-            End::CpuTime => Termination::CpuTimeExceeded {
-                limit: limits.cpu_time,
-            },
+            End::Status(status) if status & 0x7F == 0 => {
+                verdict(Termination::Exited { code: status >> 8 & 0xFF })
+            }
+            End::Status(status) if status & 0x7F == libc::SIGXCPU => {
+                Termination::CpuTimeExceeded { limit: limits.cpu_time }
+            }
+            End::Status(status) => verdict(Termination::Signaled { signal: status & 0x7F }),
+            End::WallTime => Termination::WallTimeExceeded { limit: limits.wall_time },
+            End::CpuTime => Termination::CpuTimeExceeded { limit: limits.cpu_time },
             End::Killed => Termination::Cancelled,
             End::NotStarted => {
                 let command = step.command.first().map_or("", String::as_str);
@@ -354,11 +325,7 @@ impl Inner {
 fn encode_step(step: &Step, path: &Path) -> protocol::Step {
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let path = path.as_os_str().as_bytes().to_vec();
-    let arguments = step
-        .command
-        .iter()
-        .skip(1)
-        .map(|argument| argument.clone().into_bytes());
+    let arguments = step.command.iter().skip(1).map(|argument| argument.clone().into_bytes());
     let limits = &step.limits;
     protocol::Step {
         argv: std::iter::once(path.clone()).chain(arguments).collect(),
@@ -394,20 +361,14 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> Error {
 fn outward() -> Result<(OwnedFd, pipe::Sender)> {
     let (reading, writing) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("make a pipe")(error.into()))?;
-    Ok((
-        reading,
-        pipe::Sender::from_owned_fd(writing).map_err(failed("watch a pipe"))?,
-    ))
+    Ok((reading, pipe::Sender::from_owned_fd(writing).map_err(failed("watch a pipe"))?))
 }
 
 /// A pipe that the program writes and we read.
 fn inward() -> Result<(pipe::Receiver, OwnedFd)> {
     let (reading, writing) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("make a pipe")(error.into()))?;
-    Ok((
-        pipe::Receiver::from_owned_fd(reading).map_err(failed("watch a pipe"))?,
-        writing,
-    ))
+    Ok((pipe::Receiver::from_owned_fd(reading).map_err(failed("watch a pipe"))?, writing))
 }
 
 async fn feed(mut stdin: pipe::Sender, bytes: Bytes) {
@@ -447,10 +408,7 @@ async fn hear_end(socket: UnixStream, cancel: &CancellationToken) -> Result<Repo
     let (mut reading, mut writing) = socket.into_split();
     let report = async {
         let mut bytes = Vec::new();
-        reading
-            .read_to_end(&mut bytes)
-            .await
-            .map_err(failed("hear from livecode-init"))?;
+        reading.read_to_end(&mut bytes).await.map_err(failed("hear from livecode-init"))?;
         Report::decode(&bytes)
             .map_err(|_| Error::unavailable("livecode-init died during the run: it can be tried again"))
     };

@@ -36,12 +36,8 @@ const EAFNOSUPPORT: u32 = libc::EAFNOSUPPORT as u32;
 
 /// Not `CLONE_NEWTIME`, whose bit is the exit signal's in this call.
 const NEW_NAMESPACES: u32 = 0x7E02_0000;
-const FAMILIES: &[u32] = &[
-    libc::AF_UNIX as u32,
-    libc::AF_INET as u32,
-    libc::AF_INET6 as u32,
-    libc::AF_NETLINK as u32,
-];
+const FAMILIES: &[u32] =
+    &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32, libc::AF_NETLINK as u32];
 
 #[cfg(target_arch = "x86_64")]
 const ARCH: u32 = 0xC000_003E;
@@ -117,57 +113,16 @@ const REFUSED_HERE: &[libc::c_long] = &[];
 
 /// Allowed for some arguments.
 const CONDITIONAL: &[(libc::c_long, Action)] = &[
-    (
-        libc::SYS_clone,
-        Action::UnlessBits {
-            argument: 0,
-            bits: NEW_NAMESPACES,
-        },
-    ),
+    (libc::SYS_clone, Action::UnlessBits { argument: 0, bits: NEW_NAMESPACES }),
     // Its flags are behind a pointer, which a filter can't follow; libraries fall back to `clone`.
     (libc::SYS_clone3, Action::Refuse(ENOSYS)),
     // PER_LINUX, and the query.
-    (
-        libc::SYS_personality,
-        Action::Only {
-            argument: 0,
-            values: &[0, u32::MAX],
-            errno: EPERM,
-        },
-    ),
-    (
-        libc::SYS_prctl,
-        Action::Unless {
-            argument: 0,
-            values: &[libc::PR_SET_MM as u32],
-            errno: EPERM,
-        },
-    ),
+    (libc::SYS_personality, Action::Only { argument: 0, values: &[0, u32::MAX], errno: EPERM }),
+    (libc::SYS_prctl, Action::Unless { argument: 0, values: &[libc::PR_SET_MM as u32], errno: EPERM }),
     // The kernel looks at the low half only, and so must we: CVE-2019-10063.
-    (
-        libc::SYS_ioctl,
-        Action::Unless {
-            argument: 1,
-            values: &[libc::TIOCSTI as u32, 0x541C],
-            errno: EPERM,
-        },
-    ),
-    (
-        libc::SYS_socket,
-        Action::Only {
-            argument: 0,
-            values: FAMILIES,
-            errno: EAFNOSUPPORT,
-        },
-    ),
-    (
-        libc::SYS_socketpair,
-        Action::Only {
-            argument: 0,
-            values: FAMILIES,
-            errno: EAFNOSUPPORT,
-        },
-    ),
+    (libc::SYS_ioctl, Action::Unless { argument: 1, values: &[libc::TIOCSTI as u32, 0x541C], errno: EPERM }),
+    (libc::SYS_socket, Action::Only { argument: 0, values: FAMILIES, errno: EAFNOSUPPORT }),
+    (libc::SYS_socketpair, Action::Only { argument: 0, values: FAMILIES, errno: EAFNOSUPPORT }),
 ];
 
 type Instruction = (u16, u8, u8, u32);
@@ -191,12 +146,8 @@ const ALLOW: Instruction = (RETURN, 0, 0, RETURN_ALLOW);
 
 /// The filter for this machine's own architecture, as the bytes of `struct sock_filter`s.
 pub(crate) fn filter() -> Vec<u8> {
-    let mut program = vec![
-        (LOAD, 0, 0, ARCHITECTURE),
-        (JUMP_EQUAL, 1, 0, ARCH),
-        errno(ENOSYS),
-        (LOAD, 0, 0, NUMBER),
-    ];
+    let mut program =
+        vec![(LOAD, 0, 0, ARCHITECTURE), (JUMP_EQUAL, 1, 0, ARCH), errno(ENOSYS), (LOAD, 0, 0, NUMBER)];
     // x32 calls have bit 30 set, which is above all that are known, and so unknown like them.
     program.extend(search(&ranges()));
     program
@@ -216,18 +167,8 @@ pub(crate) fn filter() -> Vec<u8> {
 fn ranges() -> Vec<(u32, Action)> {
     let mut actions = BTreeMap::new();
     let number = |call: &libc::c_long| u32::try_from(*call).unwrap_or(u32::MAX);
-    actions.extend(
-        ALLOWED
-            .iter()
-            .chain(ALLOWED_HERE)
-            .map(|call| (number(call), Action::Allow)),
-    );
-    actions.extend(
-        REFUSED
-            .iter()
-            .chain(REFUSED_HERE)
-            .map(|call| (number(call), Action::Refuse(EPERM))),
-    );
+    actions.extend(ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (number(call), Action::Allow)));
+    actions.extend(REFUSED.iter().chain(REFUSED_HERE).map(|call| (number(call), Action::Refuse(EPERM))));
     actions.extend(CONDITIONAL.iter().map(|(call, action)| (number(call), *action)));
     let last = actions.keys().next_back().copied().unwrap_or(0);
     let mut ranges: Vec<(u32, Action)> = Vec::new();
@@ -265,32 +206,19 @@ fn decide(action: Action) -> Vec<Instruction> {
     // From the test of each value to the instruction after the next one.
     let any_of = |values: &[u32]| -> Vec<Instruction> {
         let far = |index: usize| u8::try_from(values.len() - index).unwrap_or(u8::MAX);
-        values
-            .iter()
-            .enumerate()
-            .map(|(index, value)| (JUMP_EQUAL, far(index), 0, *value))
-            .collect()
+        values.iter().enumerate().map(|(index, value)| (JUMP_EQUAL, far(index), 0, *value)).collect()
     };
     match action {
         Action::Allow => vec![ALLOW],
         Action::Refuse(code) => vec![errno(code)],
         Action::UnlessBits { argument, bits } => {
-            vec![
-                low_half(argument),
-                (JUMP_ANY_BIT, 0, 1, bits),
-                errno(EPERM),
-                ALLOW,
-            ]
+            vec![low_half(argument), (JUMP_ANY_BIT, 0, 1, bits), errno(EPERM), ALLOW]
         }
-        Action::Unless {
-            argument,
-            values,
-            errno: code,
-        } => [vec![low_half(argument)], any_of(values), vec![ALLOW, errno(code)]].concat(),
-        Action::Only {
-            argument,
-            values,
-            errno: code,
-        } => [vec![low_half(argument)], any_of(values), vec![errno(code), ALLOW]].concat(),
+        Action::Unless { argument, values, errno: code } => {
+            [vec![low_half(argument)], any_of(values), vec![ALLOW, errno(code)]].concat()
+        }
+        Action::Only { argument, values, errno: code } => {
+            [vec![low_half(argument)], any_of(values), vec![errno(code), ALLOW]].concat()
+        }
     }
 }

@@ -42,20 +42,14 @@ impl Toolchains {
             return Ok(tool.clone());
         }
         let tool = find(command)?;
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(command.to_owned(), tool.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(command.to_owned(), tool.clone());
         Ok(tool)
     }
 }
 
 fn find(command: &str) -> Result<Tool> {
     if command.contains('/') && !command.starts_with('/') {
-        return Ok(Tool {
-            path: command.into(),
-            prefix: None,
-        });
+        return Ok(Tool { path: command.into(), prefix: None });
     }
     if command.starts_with('/') {
         let path = Path::new(command);
@@ -83,11 +77,8 @@ fn real(path: &Path) -> Option<Tool> {
     if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
         return None;
     }
-    let prefix = if SYSTEM.iter().any(|system| path.starts_with(system)) {
-        None
-    } else {
-        Some(prefix_of(&path)?)
-    };
+    let prefix =
+        if SYSTEM.iter().any(|system| path.starts_with(system)) { None } else { Some(prefix_of(&path)?) };
     Some(Tool { path, prefix })
 }
 
@@ -116,15 +107,9 @@ fn behind_version_manager(path: &Path) -> Option<PathBuf> {
         .ok()?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .find(|candidate| {
-            candidate
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().ends_with("env"))
+            candidate.file_name().is_some_and(|name| name.to_string_lossy().ends_with("env"))
         })?;
-    let answer = Command::new(manager)
-        .arg("which")
-        .arg(path.file_name()?)
-        .output()
-        .ok()?;
+    let answer = Command::new(manager).arg("which").arg(path.file_name()?).output().ok()?;
     let found = String::from_utf8(answer.stdout).ok()?;
     let found = PathBuf::from(found.trim());
     (answer.status.success() && found.is_absolute()).then_some(found)
@@ -132,8 +117,5 @@ fn behind_version_manager(path: &Path) -> Option<PathBuf> {
 
 fn is_script(path: &Path) -> bool {
     let mut start = [0; 2];
-    fs::File::open(path)
-        .and_then(|mut file| file.read_exact(&mut start))
-        .is_ok()
-        && start == *b"#!"
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"#!"
 }

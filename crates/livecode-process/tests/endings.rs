@@ -1,5 +1,7 @@
 //! What is left when runs, sandboxes, helpers and hosts end, each in every way: nothing.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::{
     collections::BTreeSet,
     env, fs,
@@ -47,33 +49,17 @@ fn is_alive((pid, began): Process) -> bool {
 
 /// The cgroups that a host has made, and those beneath.
 fn cgroups(host: u32) -> Vec<PathBuf> {
-    let hierarchies = fs::read_dir("/sys/fs/cgroup")
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
     let below = |path: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        entries
-            .map(|entry| entry.path())
-            .filter(|path| path.is_dir())
-            .collect()
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
     };
     let is_ours = |path: &PathBuf| {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         name.starts_with("livecode-") && name.split('-').nth(2) == Some(&host.to_string())
     };
-    let parents: Vec<PathBuf> = hierarchies
-        .flat_map(|hierarchy| below(&hierarchy))
-        .filter(is_ours)
-        .collect();
-    parents
-        .iter()
-        .flat_map(|parent| below(parent))
-        .chain(parents.clone())
-        .collect()
+    let parents: Vec<PathBuf> = hierarchies.flat_map(|hierarchy| below(&hierarchy)).filter(is_ours).collect();
+    parents.iter().flat_map(|parent| below(parent)).chain(parents.clone()).collect()
 }
 
 fn descriptors() -> usize {
@@ -84,10 +70,7 @@ fn descriptors() -> usize {
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "{what} did not come about"
-        );
+        assert!(began.elapsed() < Duration::from_secs(20), "{what} did not come about");
         std::thread::yield_now();
     }
 }
@@ -133,35 +116,22 @@ async fn nothing_is_left_behind() {
     let (helpers, groups, open) = (descendants(own), cgroups(own).len(), descriptors());
 
     let ends: [(&str, u64, fn(&Termination) -> bool); 6] = [
-        ("print('x' * 100_000)", 9000, |end| {
-            *end == Termination::Exited { code: 0 }
-        }),
-        ("import os; os.abort()", 9000, |end| {
-            *end == Termination::Signaled { signal: 6 }
-        }),
+        ("print('x' * 100_000)", 9000, |end| *end == Termination::Exited { code: 0 }),
+        ("import os; os.abort()", 9000, |end| *end == Termination::Signaled { signal: 6 }),
         ("held = [bytearray(1_000_000) for n in range(200)]", 9000, |end| {
             matches!(end, Termination::MemoryExceeded { .. })
         }),
-        ("while True: pass", 1000, |end| {
-            matches!(end, Termination::WallTimeExceeded { .. })
+        ("while True: pass", 1000, |end| matches!(end, Termination::WallTimeExceeded { .. })),
+        ("import os\nfor n in range(8): os.fork()\nimport time; time.sleep(9)", 1000, |end| {
+            !matches!(end, Termination::Exited { code: 0 })
         }),
-        (
-            "import os\nfor n in range(8): os.fork()\nimport time; time.sleep(9)",
-            1000,
-            |end| !matches!(end, Termination::Exited { code: 0 }),
-        ),
-        (
-            "import os\nfor n in range(2000): os.mkdir('d'); os.chdir('d')",
-            9000,
-            |end| *end == Termination::Exited { code: 0 },
-        ),
+        ("import os\nfor n in range(2000): os.mkdir('d'); os.chdir('d')", 9000, |end| {
+            *end == Termination::Exited { code: 0 }
+        }),
     ];
     for _ in 0..3 {
         let runs = ends.map(|(source, wall_time_ms, _)| {
-            let limits = LimitRequest {
-                wall_time_ms: Some(wall_time_ms),
-                ..LimitRequest::default()
-            };
+            let limits = LimitRequest { wall_time_ms: Some(wall_time_ms), ..LimitRequest::default() };
             let (runner, spec) = (runner.clone(), python(source).limits(limits));
             tokio::spawn(async move { runner.run(&spec).await })
         });
@@ -178,11 +148,7 @@ async fn nothing_is_left_behind() {
     let (sender, mut receiver) = mpsc::channel::<Output>(16);
     let dropped = tokio::spawn({
         let runner = runner.clone();
-        async move {
-            runner
-                .stream(&python(HOLD_ON), sender, &CancellationToken::new())
-                .await
-        }
+        async move { runner.stream(&python(HOLD_ON), sender, &CancellationToken::new()).await }
     });
     assert!(receiver.recv().await.is_some());
     assert!(descendants(own).len() > helpers.len());
@@ -196,20 +162,14 @@ async fn nothing_is_left_behind() {
     let running = hold_on(&runner, &cancel).await;
     let during = descendants(own);
     for (pid, _) in &helpers {
-        Command::new("kill")
-            .args(["-9", &pid.to_string()])
-            .status()
-            .unwrap();
+        Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     }
     let error = running.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     until("the end of what the helper had", || {
         during.difference(&helpers).all(|process| !is_alive(*process))
     });
-    assert_eq!(
-        runner.run(&python("print(1)")).await.unwrap().captured.stdout,
-        "1\n"
-    );
+    assert_eq!(runner.run(&python("print(1)")).await.unwrap().captured.stdout, "1\n");
 
     // The sandbox itself, with a run in it: at once.
     let running = hold_on(&runner, &cancel).await;
@@ -237,10 +197,7 @@ fn start_host() -> (Child, BTreeSet<Process>) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
-    assert!(
-        lines.any(|line| line.unwrap() == "holding on"),
-        "the host did not begin"
-    );
+    assert!(lines.any(|line| line.unwrap() == "holding on"), "the host did not begin");
     let started = descendants(host.id());
     assert!(started.len() >= 3, "{started:?}");
     assert!(!cgroups(host.id()).is_empty());
@@ -252,9 +209,7 @@ fn a_killed_host_leaves_nothing() {
     let (mut host, started) = start_host();
     host.kill().unwrap();
     host.wait().unwrap();
-    until("the end of all that the host started", || {
-        !started.iter().any(|process| is_alive(*process))
-    });
+    until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
     until("the removal of its cgroups", || cgroups(host.id()).is_empty());
 }
 
@@ -262,27 +217,14 @@ fn a_killed_host_leaves_nothing() {
 fn what_a_host_and_its_helper_left_is_removed_by_the_next_one() {
     let (mut host, started) = start_host();
     // The helper first, so that nobody is there to remove anything.
-    Command::new("kill")
-        .arg("-STOP")
-        .arg(host.id().to_string())
-        .status()
-        .unwrap();
+    Command::new("kill").arg("-STOP").arg(host.id().to_string()).status().unwrap();
     for (pid, _) in &started {
-        Command::new("kill")
-            .args(["-9", &pid.to_string()])
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
+        Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
     }
     host.kill().unwrap();
     host.wait().unwrap();
-    until("the end of all that the host started", || {
-        !started.iter().any(|process| is_alive(*process))
-    });
-    assert!(
-        !cgroups(host.id()).is_empty(),
-        "somebody removed them already: this test tests nothing"
-    );
+    until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
+    assert!(!cgroups(host.id()).is_empty(), "somebody removed them already: this test tests nothing");
     drop(ProcessSandbox::builder().build().unwrap());
     assert!(cgroups(host.id()).is_empty());
 }

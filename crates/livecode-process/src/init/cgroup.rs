@@ -38,11 +38,7 @@ pub(crate) struct Counted {
 
 impl Parents {
     pub(crate) fn make_group(&self, name: String) -> io::Result<Group> {
-        let mut group = Group {
-            name,
-            directories: Vec::new(),
-            cpu_base_ns: 0,
-        };
+        let mut group = Group { name, directories: Vec::new(), cpu_base_ns: 0 };
         for (controllers, parent) in &self.directories {
             match sys::make_directory(parent, &group.name) {
                 Ok(directory) => group.directories.push((*controllers, directory)),
@@ -87,12 +83,8 @@ impl Group {
     /// What a process with one thread writes `0` to in order to join, on hierarchies of version 1: opened by us, and free
     /// of the grace period that moving another process costs.
     pub(crate) fn entrances(&self) -> io::Result<Vec<File>> {
-        let v1 = self
-            .directories
-            .iter()
-            .filter(|(kind, _)| kind & controller::V2 == 0);
-        v1.map(|(_, directory)| sys::open_write(directory, "tasks").map(File::from))
-            .collect()
+        let v1 = self.directories.iter().filter(|(kind, _)| kind & controller::V2 == 0);
+        v1.map(|(_, directory)| sys::open_write(directory, "tasks").map(File::from)).collect()
     }
 
     /// Puts the limits of a step in force. Our own init counts as one process.
@@ -136,11 +128,7 @@ impl Group {
         for (kind, directory) in &self.directories {
             if kind & controller::MEMORY != 0 {
                 let v2 = kind & controller::V2 != 0;
-                let peak = if v2 {
-                    "memory.peak"
-                } else {
-                    "memory.max_usage_in_bytes"
-                };
+                let peak = if v2 { "memory.peak" } else { "memory.max_usage_in_bytes" };
                 // Kernels that can't reset it report the peak of all steps.
                 write(directory, peak, "0").ok();
             }
@@ -150,8 +138,7 @@ impl Group {
 
     /// CPU time of all processes, the dead ones included; none where nobody counts it.
     pub(crate) fn cpu_ns(&self) -> Option<u64> {
-        self.cpu_total_ns()
-            .map(|total| total.saturating_sub(self.cpu_base_ns))
+        self.cpu_total_ns().map(|total| total.saturating_sub(self.cpu_base_ns))
     }
 
     fn cpu_total_ns(&self) -> Option<u64> {
@@ -171,11 +158,7 @@ impl Group {
         for (kind, directory) in &self.directories {
             let has = |controllers| kind & controllers == controllers;
             let number = |name| read(directory, name)?.trim().parse().ok();
-            let count = |name, key| {
-                read(directory, name)
-                    .and_then(|text| field(&text, key))
-                    .unwrap_or(0)
-            };
+            let count = |name, key| read(directory, name).and_then(|text| field(&text, key)).unwrap_or(0);
             if has(controller::V2 | controller::MEMORY) {
                 counted.memory_peak_bytes = number("memory.peak");
                 counted.oom_kills = count("memory.events", "oom_kill");
@@ -192,15 +175,12 @@ impl Group {
 }
 
 fn field(text: &str, key: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 fn read(directory: &OwnedFd, name: &str) -> Option<String> {
     let mut text = String::new();
-    File::from(sys::open_read(directory, name).ok()?)
-        .read_to_string(&mut text)
-        .ok()?;
+    File::from(sys::open_read(directory, name).ok()?).read_to_string(&mut text).ok()?;
     Some(text)
 }
 

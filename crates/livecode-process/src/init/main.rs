@@ -13,6 +13,7 @@
 //! ```
 
 mod cgroup;
+mod packets;
 #[path = "../protocol.rs"]
 mod protocol;
 mod root;
@@ -46,13 +47,13 @@ fn main() {
 /// The answer to a greeting that can't be followed.
 fn refuse(host: &OwnedFd, error: &io::Error) {
     // Where the host is gone, nobody wants to know.
-    sys::send_packet(host, error.to_string().as_bytes()).ok();
+    packets::send(host, error.to_string().as_bytes()).ok();
 }
 
 fn begin(host: &OwnedFd) -> io::Result<()> {
     sys::close_others(&mut [])?;
     let ordinary_user = std::env::args().nth(1).as_deref() == Some("user");
-    let (ours, theirs) = sys::packet_pair()?;
+    let (ours, theirs) = packets::pair()?;
     let namespaces = NAMESPACES | if ordinary_user { sys::CLONE_NEWUSER } else { 0 };
     match root::during("make namespaces", sys::fork(namespaces, None))? {
         Fork::Parent { pid, .. } => {
@@ -63,7 +64,7 @@ fn begin(host: &OwnedFd) -> io::Result<()> {
                     map_ids(&format!("/proc/{pid}"), 0, own_ids()?, false),
                 )?;
             }
-            sys::send_packet(&ours, b"g")?;
+            packets::send(&ours, b"g")?;
             // Only the helper holds the socket from here on: the host must see it end when the helper does.
             sys::dup2(&File::open("/dev/null")?, 0)?;
             sys::set_name(c"livecode-outer")?;
@@ -73,7 +74,7 @@ fn begin(host: &OwnedFd) -> io::Result<()> {
             drop(ours);
             // Our parent has one thread, so this can't strike while it lives.
             sys::set_process(sys::PR_SET_PDEATHSIG, sys::SIGKILL as _)?;
-            if sys::receive(&theirs, &mut [0; 1])?.0 == 0 {
+            if packets::receive(&theirs, &mut [0; 1])?.0 == 0 {
                 return Ok(());
             }
             drop(theirs);
@@ -102,7 +103,7 @@ fn map_ids(process: &str, inside: u32, outside: (u32, u32), may_set_groups: bool
 
 fn help(host: &OwnedFd) -> io::Result<()> {
     let mut packet = vec![0; 256 * 1024];
-    let (len, fds) = sys::receive(host, &mut packet)?;
+    let (len, fds) = packets::receive(host, &mut packet)?;
     let hello = Hello::decode(&packet[..len]).map_err(|_| io::Error::other("the greeting is damaged"))?;
     drop(packet);
     sys::set_name(c"livecode-helper")?;
@@ -111,6 +112,6 @@ fn help(host: &OwnedFd) -> io::Result<()> {
         directories: hello.cgroups.iter().copied().zip(fds).collect(),
         name: hello.cgroup_name.clone(),
     };
-    sys::send_packet(host, protocol::READY)?;
+    packets::send(host, protocol::READY)?;
     runs::serve(host, &hello, &parents)
 }

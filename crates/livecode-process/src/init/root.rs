@@ -34,16 +34,10 @@ const INODES: u32 = 65_536;
 
 /// Who the program is, by name.
 const ACCOUNTS: [(&str, &str); 4] = [
-    (
-        "/new/etc/passwd",
-        "root:x:0:0:root:/:/bin/false\nsandbox:x:1000:1000:sandbox:/work:/bin/sh\n",
-    ),
+    ("/new/etc/passwd", "root:x:0:0:root:/:/bin/false\nsandbox:x:1000:1000:sandbox:/work:/bin/sh\n"),
     ("/new/etc/group", "root:x:0:\nsandbox:x:1000:\n"),
     ("/new/etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"),
-    (
-        "/new/etc/nsswitch.conf",
-        "passwd: files\ngroup: files\nhosts: files\n",
-    ),
+    ("/new/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
 ];
 
 /// Adds to an error what was being done.
@@ -53,29 +47,17 @@ pub(crate) fn during<T>(what: &str, result: io::Result<T>) -> io::Result<T> {
 
 /// Builds it and makes it the root of this process, which must be alone in its mount and PID namespaces.
 pub(crate) fn build(shown: &[String]) -> io::Result<()> {
-    during(
-        "make mounts private",
-        mount("none", "/", "", MS_REC | MS_PRIVATE, ""),
-    )?;
+    during("make mounts private", mount("none", "/", "", MS_REC | MS_PRIVATE, ""))?;
     // Two steps, since what is shown may be beneath the directory that we begin in.
     during(
         "mount a tmpfs on /tmp",
-        mount(
-            "tmpfs",
-            "/tmp",
-            "tmpfs",
-            MS_NOSUID | MS_NODEV,
-            "size=64k,mode=755",
-        ),
+        mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755"),
     )?;
     fs::create_dir("/tmp/old")?;
     fs::create_dir("/tmp/new")?;
     during("leave the host's root", pivot_root("/tmp", "/tmp/old"))?;
     env::set_current_dir("/")?;
-    during(
-        "mount the new root",
-        mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755"),
-    )?;
+    during("mount the new root", mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755"))?;
     for directory in ["etc", "proc", "dev", "dev/shm", "tmp", "work"] {
         fs::create_dir(format!("/new/{directory}"))?;
     }
@@ -95,19 +77,13 @@ pub(crate) fn build(shown: &[String]) -> io::Result<()> {
     }
     // A new /proc can only be mounted by somebody without power over the host where a whole one is visible already: this is
     // the one that each run's own covers. It holds the helper and its runs, not the host.
-    during(
-        "mount /proc",
-        mount("proc", "/new/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, ""),
-    )?;
+    during("mount /proc", mount("proc", "/new/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, ""))?;
     during("let go of the host's root", unmount("/old"))?;
     env::set_current_dir("/new")?;
     during("enter the new root", pivot_root(".", "."))?;
     during("let go of the passage", unmount("."))?;
     env::set_current_dir("/")?;
-    during(
-        "make / read-only",
-        mount("none", "/", "", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, ""),
-    )
+    during("make / read-only", mount("none", "/", "", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, ""))
 }
 
 /// Shows a path of the host's at the same place, as it is there: a link as a link, else by a read-only bind mount.
@@ -145,16 +121,7 @@ fn show(path: &str) -> io::Result<()> {
 
 /// What is a run's own. For its init, which is alone in its namespaces.
 pub(crate) fn furnish(file_bytes: u64) -> io::Result<()> {
-    during(
-        "mount /proc",
-        mount(
-            "proc",
-            "/proc",
-            "proc",
-            MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
-            "",
-        ),
-    )?;
+    during("mount /proc", mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, ""))?;
     for path in MASKED {
         match bind("/dev/null", path) {
             Ok(()) => {}
@@ -164,10 +131,7 @@ pub(crate) fn furnish(file_bytes: u64) -> io::Result<()> {
         }
     }
     let size = format!("size={file_bytes},nr_inodes={INODES},mode=755,uid=1000,gid=1000");
-    during(
-        "mount the work directory",
-        mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, &size),
-    )?;
+    during("mount the work directory", mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, &size))?;
     for (directory, at) in [("work", "/work"), ("shm", "/dev/shm"), ("tmp", "/tmp")] {
         let directory = format!("/tmp/{directory}");
         fs::create_dir(&directory)?;

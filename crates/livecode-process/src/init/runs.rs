@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     cgroup::{Group, Parents},
-    map_ids,
+    map_ids, packets,
     protocol::{End, Hello, Message, Report, Request, Step},
     root::during,
     sys::{self, Fork, PollFd},
@@ -55,14 +55,8 @@ struct Empty {
 }
 
 pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents) -> io::Result<()> {
-    let mut serving = Serving {
-        hello,
-        parents,
-        runs: Vec::new(),
-        empty: Vec::new(),
-        free_slots: Vec::new(),
-        made: 0,
-    };
+    let mut serving =
+        Serving { hello, parents, runs: Vec::new(), empty: Vec::new(), free_slots: Vec::new(), made: 0 };
     while serving.turn(host)? {}
     serving.end_all();
     Ok(())
@@ -113,11 +107,7 @@ impl Serving<'_> {
 
     fn patience(&self) -> Option<i32> {
         let now = Instant::now();
-        let times = self
-            .runs
-            .iter()
-            .flat_map(|run| [run.deadline(), run.next_cpu_check])
-            .flatten();
+        let times = self.runs.iter().flat_map(|run| [run.deadline(), run.next_cpu_check]).flatten();
         let removal = (!self.empty.is_empty()).then(|| now + REMOVAL.1);
         let next = times.chain(removal).min()?;
         // Rounded up, or the last millisecond would be spent in a busy loop.
@@ -127,7 +117,7 @@ impl Serving<'_> {
     }
 
     fn take_request(&mut self, host: &OwnedFd) -> io::Result<bool> {
-        let (len, fds) = sys::receive(host, &mut [0; 1])?;
+        let (len, fds) = packets::receive(host, &mut [0; 1])?;
         if len == 0 {
             return Ok(false);
         }
@@ -140,10 +130,8 @@ impl Serving<'_> {
 
     fn begin(&mut self, host: OwnedFd, mut fds: impl Iterator<Item = OwnedFd>) {
         // Where none is free, the runs have all from 0 on.
-        let slot = self
-            .free_slots
-            .pop()
-            .unwrap_or_else(|| u32::try_from(self.runs.len()).unwrap_or(u32::MAX));
+        let slot =
+            self.free_slots.pop().unwrap_or_else(|| u32::try_from(self.runs.len()).unwrap_or(u32::MAX));
         let mut group = None;
         match self.make_world(&mut fds, slot, &mut group) {
             Ok((steps, control, pidfd)) => self.runs.push(Run {
@@ -162,13 +150,7 @@ impl Serving<'_> {
             Err(error) => {
                 self.free_slots.push(slot);
                 self.discard(group);
-                report_to(
-                    &host,
-                    &Report {
-                        message: error.to_string(),
-                        ..Report::default()
-                    },
-                );
+                report_to(&host, &Report { message: error.to_string(), ..Report::default() });
             }
         }
     }
@@ -180,10 +162,7 @@ impl Serving<'_> {
         slot: u32,
         made: &mut Option<Group>,
     ) -> io::Result<(Vec<Step>, OwnedFd, OwnedFd)> {
-        let mut descriptor = || {
-            fds.next()
-                .ok_or_else(|| io::Error::other("a descriptor is missing"))
-        };
+        let mut descriptor = || fds.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
         let request = read_request(descriptor()?)?;
         let streams = Streams {
             stdin: descriptor()?,
@@ -191,10 +170,7 @@ impl Serving<'_> {
             stderr: descriptor()?,
             compile: fds.next(),
         };
-        let first = request
-            .steps
-            .first()
-            .ok_or_else(|| io::Error::other("a request has no steps"))?;
+        let first = request.steps.first().ok_or_else(|| io::Error::other("a request has no steps"))?;
         let uid = match self.hello.first_uid {
             Some(first_uid) => first_uid + slot,
             None => 0,
@@ -210,11 +186,8 @@ impl Serving<'_> {
             entrances = during("open the cgroup", group.entrances())?;
             Some(&*group)
         };
-        let (control, inner) = sys::packet_pair()?;
-        match during(
-            "make namespaces",
-            sys::fork(NAMESPACES, group.and_then(Group::unified)),
-        )? {
+        let (control, inner) = packets::pair()?;
+        match during("make namespaces", sys::fork(NAMESPACES, group.and_then(Group::unified)))? {
             Fork::Child => be_init(World {
                 request: &request,
                 streams,
@@ -225,13 +198,9 @@ impl Serving<'_> {
                 clear_groups: self.hello.first_uid.is_some(),
             }),
             Fork::Parent { pid, pidfd } => {
-                let ready = map_ids(
-                    &format!("/proc/{pid}"),
-                    INSIDE_ID,
-                    (uid, uid),
-                    self.hello.first_uid.is_some(),
-                )
-                .and_then(|()| sys::send_packet(&control, b"g"));
+                let ready =
+                    map_ids(&format!("/proc/{pid}"), INSIDE_ID, (uid, uid), self.hello.first_uid.is_some())
+                        .and_then(|()| packets::send(&control, b"g"));
                 if let Err(error) = during("map the user namespace", ready) {
                     sys::kill(&pidfd)?;
                     sys::reap(&pidfd)?;
@@ -279,8 +248,7 @@ impl Serving<'_> {
     fn remove_empty(&mut self) {
         let parents = self.parents;
         // One that can't be removed at all is left to whoever removes our parent directory.
-        self.empty
-            .retain(|empty| parents.remove(&empty.group).is_err() && empty.since.elapsed() < REMOVAL.0);
+        self.empty.retain(|empty| parents.remove(&empty.group).is_err() && empty.since.elapsed() < REMOVAL.0);
     }
 
     /// The host is gone or wants no more: nothing stays.
@@ -299,7 +267,7 @@ impl Serving<'_> {
 
 /// A host that doesn't listen any more has closed its end, which is its way of saying that it doesn't want to know.
 fn report_to(host: &OwnedFd, report: &Report) {
-    sys::send_packet(host, &report.encode()).ok();
+    packets::send(host, &report.encode()).ok();
 }
 
 fn read_request(file: OwnedFd) -> io::Result<Request> {
@@ -319,7 +287,7 @@ impl Run {
                 Ok(()) if polled[0].is_ready() => {}
                 Ok(()) | Err(_) => return,
             }
-            match sys::receive(control, &mut packet) {
+            match packets::receive(control, &mut packet) {
                 Ok((0, _)) | Err(_) => self.control = None,
                 Ok((len, _)) => {
                     if let Some(news) = News::decode(&packet[..len]) {
@@ -378,15 +346,14 @@ impl Run {
             during("limit the cgroup", group.limit(&self.steps[self.step]))?;
         }
         match &self.control {
-            Some(control) => during("go on", sys::send_packet(control, b"g")),
+            Some(control) => during("go on", packets::send(control, b"g")),
             None => Ok(()),
         }
     }
 
     /// When the current step's wall time is up.
     fn deadline(&self) -> Option<Instant> {
-        self.started?
-            .checked_add(Duration::from_nanos(self.steps.get(self.step)?.wall_ns))
+        self.started?.checked_add(Duration::from_nanos(self.steps.get(self.step)?.wall_ns))
     }
 
     fn check_time(&mut self) {

@@ -3,7 +3,7 @@
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_ulong, c_void},
     io,
-    mem::{size_of, zeroed},
+    mem::size_of,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     path::Path,
     ptr,
@@ -40,10 +40,6 @@ const SIGCHLD: u64 = 17;
 const SIGPIPE: c_int = 13;
 const P_PIDFD: c_int = 3;
 const WEXITED: c_int = 4;
-const SOL_SOCKET: c_int = 1;
-const SCM_RIGHTS: c_int = 1;
-const MSG_NOSIGNAL: c_int = 0x4000;
-const MSG_CMSG_CLOEXEC: c_int = 0x4000_0000;
 const O_RDONLY: c_int = 0;
 const O_WRONLY: c_int = 1;
 const O_CLOEXEC: c_int = 0o2_000_000;
@@ -117,23 +113,6 @@ struct MountAttr {
 }
 
 #[repr(C)]
-struct Iovec {
-    base: *mut c_void,
-    len: usize,
-}
-
-#[repr(C)]
-struct Msghdr {
-    name: *mut c_void,
-    name_len: c_uint,
-    iov: *mut Iovec,
-    iov_len: usize,
-    control: *mut c_void,
-    control_len: usize,
-    flags: c_int,
-}
-
-#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PollFd {
     pub(crate) fd: RawFd,
@@ -143,20 +122,12 @@ pub(crate) struct PollFd {
 
 impl PollFd {
     pub(crate) fn readable(fd: &impl AsRawFd) -> Self {
-        Self {
-            fd: fd.as_raw_fd(),
-            events: 1,
-            revents: 0,
-        }
+        Self { fd: fd.as_raw_fd(), events: 1, revents: 0 }
     }
 
     /// One that is never ready where there is none.
     pub(crate) fn readable_if_any(fd: Option<&OwnedFd>) -> Self {
-        Self {
-            fd: fd.map_or(-1, AsRawFd::as_raw_fd),
-            events: 1,
-            revents: 0,
-        }
+        Self { fd: fd.map_or(-1, AsRawFd::as_raw_fd), events: 1, revents: 0 }
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -205,9 +176,6 @@ unsafe extern "C" {
     fn _exit(status: c_int) -> !;
     #[link_name = "poll"]
     fn c_poll(fds: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
-    fn recvmsg(socket: c_int, message: *mut Msghdr, flags: c_int) -> isize;
-    fn send(socket: c_int, bytes: *const c_void, len: usize, flags: c_int) -> isize;
-    fn socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut [c_int; 2]) -> c_int;
     fn clock_gettime(clock: c_int, time: *mut [i64; 2]) -> c_int;
     #[link_name = "umask"]
     fn c_umask(mask: c_uint) -> c_uint;
@@ -216,13 +184,9 @@ unsafe extern "C" {
     fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
 }
 
-fn check(result: impl Into<i64>) -> io::Result<i64> {
+pub(crate) fn check(result: impl Into<i64>) -> io::Result<i64> {
     let result = result.into();
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 pub(crate) fn c_string(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {
@@ -260,30 +224,15 @@ pub(crate) fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Resul
     }
     // SAFETY: the kernel has just made this descriptor for us.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Fork::Parent {
-        pid: pid as i32,
-        pidfd,
-    })
+    Ok(Fork::Parent { pid: pid as i32, pidfd })
 }
 
 pub(crate) fn mount(source: &str, target: &str, kind: &str, flags: c_ulong, data: &str) -> io::Result<()> {
-    let (source, target, kind, data) = (
-        c_string(source)?,
-        path_string(target)?,
-        c_string(kind)?,
-        c_string(data)?,
-    );
+    let (source, target, kind, data) =
+        (c_string(source)?, path_string(target)?, c_string(kind)?, c_string(data)?);
     // SAFETY: four strings that live through the call.
-    check(unsafe {
-        c_mount(
-            source.as_ptr(),
-            target.as_ptr(),
-            kind.as_ptr(),
-            flags,
-            data.as_ptr().cast(),
-        )
-    })
-    .map(drop)
+    check(unsafe { c_mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) })
+        .map(drop)
 }
 
 pub(crate) fn bind(source: &str, target: &str) -> io::Result<()> {
@@ -380,10 +329,7 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
 pub(crate) fn install_seccomp(program: &[u8]) -> io::Result<()> {
     let instructions =
         u16::try_from(program.len() / 8).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let program = SockFprog {
-        len: instructions,
-        filter: program.as_ptr(),
-    };
+    let program = SockFprog { len: instructions, filter: program.as_ptr() };
     // SAFETY: the kernel reads `len` instructions of 8 bytes at `filter`, which are there and live through the call.
     check(unsafe { prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &raw const program) }).map(drop)
 }
@@ -425,11 +371,7 @@ pub(crate) fn close_others(keep: &mut [RawFd]) -> io::Result<()> {
 /// Only comes back where it fails.
 pub(crate) fn execve(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const c_char> {
-        strings
-            .iter()
-            .map(|string| string.as_ptr())
-            .chain([ptr::null()])
-            .collect()
+        strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
     };
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: three things that live through the call: a string and two lists of strings that end with a null.
@@ -465,13 +407,7 @@ pub(crate) fn reap(pidfd: &OwnedFd) -> io::Result<()> {
 pub(crate) fn kill(pidfd: &OwnedFd) -> io::Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe {
-        syscall(
-            SYS_PIDFD_SEND_SIGNAL,
-            pidfd.as_raw_fd(),
-            SIGKILL,
-            ptr::null::<c_void>(),
-            0 as c_uint,
-        )
+        syscall(SYS_PIDFD_SEND_SIGNAL, pidfd.as_raw_fd(), SIGKILL, ptr::null::<c_void>(), 0 as c_uint)
     })
     .map(drop)
 }
@@ -495,71 +431,6 @@ pub(crate) fn poll(fds: &mut [PollFd], timeout_ms: Option<i32>) -> io::Result<()
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// One packet and the descriptors that came with it; an empty one at the end.
-pub(crate) fn receive(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    const HEADER: usize = size_of::<usize>() + 2 * size_of::<c_int>();
-    const MAX_FDS: usize = 16;
-    #[repr(C, align(8))]
-    struct Control([u8; HEADER + MAX_FDS * size_of::<c_int>()]);
-    let mut control = Control([0; HEADER + MAX_FDS * size_of::<c_int>()]);
-    let mut part = Iovec {
-        base: buffer.as_mut_ptr().cast(),
-        len: buffer.len(),
-    };
-    // SAFETY: all zeroes is an empty message.
-    let mut message: Msghdr = unsafe { zeroed() };
-    message.iov = &raw mut part;
-    message.iov_len = 1;
-    message.control = control.0.as_mut_ptr().cast();
-    message.control_len = control.0.len();
-    // SAFETY: the message points to a buffer and a control area that live through the call, with their lengths.
-    let len = check(unsafe { recvmsg(socket.as_raw_fd(), &raw mut message, MSG_CMSG_CLOEXEC) } as i64)?;
-    let mut fds = Vec::new();
-    if message.control_len >= HEADER {
-        let word = |at: usize| c_int::from_ne_bytes([0, 1, 2, 3].map(|byte| control.0[at + byte]));
-        let mut size = [0; size_of::<usize>()];
-        size.copy_from_slice(&control.0[..size_of::<usize>()]);
-        let end = usize::from_ne_bytes(size)
-            .min(message.control_len)
-            .min(control.0.len());
-        let (level, kind) = (
-            word(size_of::<usize>()),
-            word(size_of::<usize>() + size_of::<c_int>()),
-        );
-        if (level, kind) == (SOL_SOCKET, SCM_RIGHTS) {
-            for at in (HEADER..end).step_by(size_of::<c_int>()) {
-                // SAFETY: the kernel has just made these descriptors for us.
-                fds.push(unsafe { OwnedFd::from_raw_fd(word(at)) });
-            }
-        }
-    }
-    Ok((len as usize, fds))
-}
-
-pub(crate) fn send_packet(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: bytes and their length.
-    check(unsafe {
-        send(
-            socket.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            MSG_NOSIGNAL,
-        )
-    } as i64)
-    .map(drop)
-}
-
-/// Two ends of a packet socket.
-pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    const AF_UNIX: c_int = 1;
-    const SOCK_SEQPACKET_CLOEXEC: c_int = 5 | O_CLOEXEC;
-    let mut pair = [0; 2];
-    // SAFETY: the pair lives through the call.
-    check(unsafe { socketpair(AF_UNIX, SOCK_SEQPACKET_CLOEXEC, 0, &raw mut pair) })?;
-    // SAFETY: the kernel has just made these descriptors for us.
-    Ok(unsafe { (OwnedFd::from_raw_fd(pair[0]), OwnedFd::from_raw_fd(pair[1])) })
 }
 
 /// CPU time of this process.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    packets,
     protocol::{Request, Step},
     root::{self, during},
     sys::{self, Fork, Resource},
@@ -55,16 +56,11 @@ impl News {
         let (tag, rest) = bytes.split_first()?;
         let text = || String::from_utf8_lossy(rest).into_owned();
         match tag {
-            0 => Some(Self::Started {
-                own_cpu_ns: u64::from_le_bytes(rest.try_into().ok()?),
-            }),
+            0 => Some(Self::Started { own_cpu_ns: u64::from_le_bytes(rest.try_into().ok()?) }),
             1 => {
                 let (wall_ns, status) = rest.split_first_chunk()?;
                 let status = i32::from_le_bytes(status.try_into().ok()?);
-                Some(Self::Ended {
-                    wall_ns: u64::from_le_bytes(*wall_ns),
-                    status,
-                })
+                Some(Self::Ended { wall_ns: u64::from_le_bytes(*wall_ns), status })
             }
             2 => Some(Self::NotStarted(text())),
             3 => Some(Self::Failed(text())),
@@ -93,7 +89,7 @@ pub(crate) fn be_init(world: World<'_>) -> ! {
     if let Err(error) = live(world) {
         let news = News::Failed(error.to_string()).encode();
         // Where the helper is gone, so are we.
-        sys::send_packet(&control, &news).ok();
+        packets::send(&control, &news).ok();
     }
     sys::exit(0)
 }
@@ -112,10 +108,7 @@ fn live(mut world: World<'_>) -> io::Result<()> {
     }
     // The first go: the user namespace is mapped.
     wait_for_go(&world.control)?;
-    during(
-        "become another user",
-        sys::become_user(INSIDE_ID, INSIDE_ID, world.clear_groups),
-    )?;
+    during("become another user", sys::become_user(INSIDE_ID, INSIDE_ID, world.clear_groups))?;
     sys::set_process(sys::PR_SET_DUMPABLE, 0)?;
     during("leave the cgroup's path", sys::unshare_cgroup())?;
     during("name the host", sys::sethostname(c"sandbox"))?;
@@ -124,10 +117,7 @@ fn live(mut world: World<'_>) -> io::Result<()> {
     root::furnish(steps.iter().map(|step| step.file_bytes).max().unwrap_or(0))?;
     place_files(&world.request.files)?;
     during("give up capabilities", sys::drop_capabilities())?;
-    during(
-        "give up new privileges",
-        sys::set_process(sys::PR_SET_NO_NEW_PRIVS, 1),
-    )?;
+    during("give up new privileges", sys::set_process(sys::PR_SET_NO_NEW_PRIVS, 1))?;
     for (index, step) in steps.iter().enumerate() {
         if index > 0 {
             wait_for_go(&world.control)?;
@@ -141,7 +131,7 @@ fn live(mut world: World<'_>) -> io::Result<()> {
 }
 
 fn wait_for_go(control: &OwnedFd) -> io::Result<()> {
-    match sys::receive(control, &mut [0; 1])? {
+    match packets::receive(control, &mut [0; 1])? {
         (0, _) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the helper is gone")),
         _ => Ok(()),
     }
@@ -163,13 +153,7 @@ fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
     let env = strings(&world.request.env)?;
     let (path, argv) = (sys::c_string(step.path.clone())?, strings(&step.argv)?);
     let (mut trouble, report) = io::pipe()?;
-    sys::send_packet(
-        &world.control,
-        &News::Started {
-            own_cpu_ns: sys::own_cpu_ns()?,
-        }
-        .encode(),
-    )?;
+    packets::send(&world.control, &News::Started { own_cpu_ns: sys::own_cpu_ns()? }.encode())?;
     let began = Instant::now();
     let main = match sys::fork(0, None)? {
         Fork::Child => {
@@ -178,9 +162,7 @@ fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
                 Err(error) => (b'p', error),
             };
             // Where nobody listens, the exit status says it.
-            (&report)
-                .write_all(&[&[error.0], error.1.to_string().as_bytes()].concat())
-                .ok();
+            (&report).write_all(&[&[error.0], error.1.to_string().as_bytes()].concat()).ok();
             sys::exit(127)
         }
         Fork::Parent { pid, .. } => pid,
@@ -190,12 +172,8 @@ fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
     trouble.read_to_end(&mut said)?;
     if let Some((&kind, reason)) = said.split_first() {
         let reason = String::from_utf8_lossy(reason).into_owned();
-        let news = if kind == b'x' {
-            News::NotStarted(reason)
-        } else {
-            News::Failed(reason)
-        };
-        sys::send_packet(&world.control, &news.encode())?;
+        let news = if kind == b'x' { News::NotStarted(reason) } else { News::Failed(reason) };
+        packets::send(&world.control, &news.encode())?;
         return Ok(false);
     }
     let status = loop {
@@ -203,9 +181,7 @@ fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
             Some((pid, status)) if pid == main => break status,
             Some(_) => {}
             None => {
-                return Err(io::Error::other(
-                    "the program's process is not there to be waited for",
-                ));
+                return Err(io::Error::other("the program's process is not there to be waited for"));
             }
         }
     };
@@ -215,7 +191,7 @@ fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
         sys::kill_all_but_me();
         while sys::wait(-1).is_some() {}
     }
-    sys::send_packet(&world.control, &News::Ended { wall_ns, status }.encode())?;
+    packets::send(&world.control, &News::Ended { wall_ns, status }.encode())?;
     Ok(status == 0 && !is_last)
 }
 
@@ -259,10 +235,7 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
     ] {
         during("lower a resource limit", sys::lower_rlimit(resource, soft, hard))?;
     }
-    during(
-        "install the system call filter",
-        sys::install_seccomp(world.seccomp),
-    )?;
+    during("install the system call filter", sys::install_seccomp(world.seccomp))?;
     during("check the confinement", verify())
 }
 
@@ -280,10 +253,7 @@ fn verify() -> io::Result<()> {
         ("CapAmb:", none),
     ];
     for (name, value) in expected {
-        let found = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .map(str::trim);
+        let found = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         if found != Some(value) {
             return Err(io::Error::other(format!("{name} is {found:?}, not {value}")));
         }

@@ -7,7 +7,7 @@ const NOBODY: u32 = 65_534;
 const HIERARCHIES: [&str; 4] = ["memory", "pids", "cpu", "cpuacct"];
 
 /// The cgroup that was delegated to us, where we are the ordinary user.
-pub fn own_cgroup() -> Option<PathBuf> {
+pub(crate) fn own_cgroup() -> Option<PathBuf> {
     env::var_os(CGROUP).map(PathBuf::from)
 }
 
@@ -20,14 +20,8 @@ struct Delegated {
 impl Delegated {
     fn new() -> Self {
         let name = format!("livecode-test-{}", std::process::id());
-        let v1: Vec<PathBuf> = HIERARCHIES
-            .map(|name| PathBuf::from("/sys/fs/cgroup").join(name))
-            .to_vec();
-        let mounts = if v1.iter().all(|mount| mount.is_dir()) {
-            v1
-        } else {
-            vec!["/sys/fs/cgroup".into()]
-        };
+        let v1: Vec<PathBuf> = HIERARCHIES.map(|name| PathBuf::from("/sys/fs/cgroup").join(name)).to_vec();
+        let mounts = if v1.iter().all(|mount| mount.is_dir()) { v1 } else { vec!["/sys/fs/cgroup".into()] };
         for mount in &mounts {
             let path = mount.join(&name);
             fs::create_dir(&path).unwrap();
@@ -50,24 +44,19 @@ impl Drop for Delegated {
 
 /// Fails where any test fails for that user, or leaves a cgroup behind. Does nothing more where we aren't root: then this
 /// very run is the ordinary user's.
-pub fn run_this_binary_again() {
+pub(crate) fn run_this_binary_again() {
     if is_not_root() {
         return;
     }
     let delegated = Delegated::new();
     // Where that user can reach it.
-    let directory = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir();
+    let directory =
+        tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir();
     let directory = directory.unwrap();
     let binary = directory.path().join("tests");
     fs::copy(env::current_exe().unwrap(), &binary).unwrap();
     let output = Command::new("setpriv")
-        .args([
-            format!("--reuid={NOBODY}"),
-            format!("--regid={NOBODY}"),
-            "--clear-groups".into(),
-        ])
+        .args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), "--clear-groups".into()])
         .arg(&binary)
         .args(["--skip", "ordinary_user"])
         .env_clear()
@@ -77,11 +66,7 @@ pub fn run_this_binary_again() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(!said.contains(" 0 passed"), "no test was run");
 }
 

@@ -1,0 +1,262 @@
+//! The binary as it's shipped: SQLite, the process sandbox, real programs; and what is left when it's killed.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::{
+    collections::HashSet,
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+/// A running server. Killed on drop.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_livecode-server"))
+            .current_dir(directory)
+            .envs([("LISTEN", "127.0.0.1:0"), ("LEASE_MS", "1000"), ("A_SECRET_OF_THE_HOST", "hunter2")])
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let url = lines.map(|line| line.unwrap()).find_map(|line| {
+            line.split_whitespace().find(|word| word.starts_with("http://")).map(|url| url.trim_end_matches('/').into())
+        });
+        Self { process, url: url.unwrap() }
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.post_with(path, body, &[])
+    }
+
+    fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> (u16, Value) {
+        let mut request = agent().post(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.send_json(body))
+    }
+
+    fn patch(&self, path: &str, body: &Value) -> (u16, Value) {
+        answer(agent().patch(format!("{}{path}", self.url)).send_json(body))
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        answer(agent().get(format!("{}{path}", self.url)).call())
+    }
+
+    /// Runs a program to its end.
+    fn run(&self, body: &Value) -> Value {
+        let (status, accepted) = self.post("/executions", body);
+        assert_eq!(status, 202, "{accepted}");
+        self.end(&accepted)
+    }
+
+    fn end(&self, accepted: &Value) -> Value {
+        let id = accepted["execution_id"].as_str().unwrap();
+        let (status, record) = self.get(&format!("/executions/{id}?wait_ms=30000"));
+        assert_eq!(status, 200, "{record}");
+        record
+    }
+
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60))).build().into()
+}
+
+fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {
+    let mut response = response.unwrap();
+    (response.status().as_u16(), response.body_mut().read_json().unwrap_or(Value::Null))
+}
+
+fn python(source: &str) -> Value {
+    json!({ "language": "python", "source_code": source })
+}
+
+#[test]
+fn a_session_is_saved_and_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let (status, session) = server.post("/code-sessions", &json!({}));
+    assert_eq!((status, &session["status"]), (201, &json!("ACTIVE")));
+    let path = format!("/code-sessions/{}", session["session_id"].as_str().unwrap());
+    let (status, saved) = server.patch(&path, &json!({ "source_code": "print('Hello', input())" }));
+    assert_eq!((status, &saved["revision"]), (200, &json!(2)));
+    let (status, accepted) = server.post(&format!("{path}/run"), &json!({ "stdin": "World\n" }));
+    assert_eq!((status, &accepted["status"]), (202, &json!("QUEUED")));
+    let record = server.end(&accepted);
+    assert_eq!((&record["status"], &record["stdout"]), (&json!("COMPLETED"), &json!("Hello World\n")));
+    assert_eq!((&record["exit_code"], &record["error_type"]), (&json!(0), &Value::Null));
+
+    let record = server.run(&json!({ "language": "javascript", "source_code": "console.log([1, 2].map(n => n * 2))" }));
+    assert_eq!(record["stdout"], "[ 2, 4 ]\n");
+}
+
+#[test]
+fn failures_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[("LIMIT_WALL_MS", "2000")]);
+    let record = server.run(&python("def f(:"));
+    assert_eq!((&record["status"], &record["error_type"]), (&json!("FAILED"), &json!("RuntimeError")));
+    assert!(record["stderr"].as_str().unwrap().contains("SyntaxError"), "{record}");
+
+    let record = server.run(&python("print('before')\nwhile True: pass"));
+    assert_eq!((&record["status"], &record["stdout"]), (&json!("TIMEOUT"), &json!("before\n")));
+    assert_eq!(record["error_type"], "TimeoutError");
+}
+
+#[test]
+fn one_key_makes_one_execution() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let answers: Vec<(u16, Value)> = thread::scope(|scope| {
+        let post = || server.post_with("/executions", &python("print(1)"), &[("Idempotency-Key", "once")]);
+        let threads: Vec<_> = (0..50).map(|_| scope.spawn(post)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let ids: HashSet<_> = answers.iter().map(|(_, answer)| answer["execution_id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(answers.iter().filter(|(status, _)| *status == 202).count(), 1);
+    assert_eq!(answers.iter().filter(|(status, _)| *status == 200).count(), 49);
+}
+
+#[test]
+fn the_host_is_out_of_reach() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let port = server.url.rsplit_once(':').unwrap().1;
+    let attempts = [
+        format!("import socket; socket.create_connection(('127.0.0.1', {port}), 2)"),
+        "open('/etc/shadow').read()".into(),
+        "open('/proc/1/environ').read()".into(),
+        format!("open('/proc/{}/environ').read()", server.process.id()),
+        format!("open('{}/livecode.db', 'rb').read()", directory.path().display()),
+        "import os; os.environ['A_SECRET_OF_THE_HOST']".into(),
+    ];
+    for attempt in attempts {
+        let record = server.run(&python(&attempt));
+        assert_eq!((&record["status"], &record["exit_code"]), (&json!("FAILED"), &json!(1)), "{attempt}: {record}");
+        assert!(!record.to_string().contains("hunter2"), "{record}");
+    }
+}
+
+/// Processes that the process `pid` started, and theirs.
+fn descendants(pid: u32) -> HashSet<(u32, String)> {
+    let parent_of = |pid: u32| -> Option<(u32, String)> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        Some((fields[1].parse().ok()?, fields[19].into()))
+    };
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let all: Vec<(u32, u32, String)> =
+        pids.filter_map(|pid| parent_of(pid).map(|(parent, began)| (pid, parent, began))).collect();
+    let (mut found, mut parents) = (HashSet::new(), vec![pid]);
+    while let Some(parent) = parents.pop() {
+        for (pid, _, began) in all.iter().filter(|(_, of, _)| *of == parent) {
+            parents.push(*pid);
+            found.insert((*pid, began.clone()));
+        }
+    }
+    found
+}
+
+fn is_alive((pid, began): &(u32, String)) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(&format!(" {began} ")))
+}
+
+fn cgroups_of(pid: u32) -> usize {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
+    let entries = hierarchies.flat_map(|path| fs::read_dir(path).into_iter().flatten().flatten());
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("livecode-") && name.split('-').nth(2) == Some(&pid.to_string())).count()
+}
+
+/// Waits until that holds; what is awaited takes milliseconds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{what} did not come about");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_killed_server_loses_nothing_and_leaves_nothing() {
+    const EXECUTIONS: usize = 100;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let accepted: Vec<Value> = (0..EXECUTIONS)
+        .map(|n| {
+            let (status, accepted) = server.post("/executions", &python(&format!("print({n})")));
+            assert_eq!(status, 202, "{accepted}");
+            accepted
+        })
+        .collect();
+    // In the middle of it: some have ended, some run, most wait.
+    server.end(&accepted[5]);
+    let pid = server.process.id();
+    let started = descendants(pid);
+    assert!(!started.is_empty());
+    server.kill();
+    until("the end of all that the server started", || !started.iter().any(is_alive));
+    until("the removal of its cgroups", || cgroups_of(pid) == 0);
+
+    let server = Server::start(directory.path(), &[]);
+    let mut again = 0;
+    for (n, accepted) in accepted.iter().enumerate() {
+        let record = server.end(accepted);
+        assert_eq!(record["status"], "COMPLETED", "{record}");
+        assert_eq!(record["stdout"], format!("{n}\n"), "{record}");
+        again += usize::from(record["attempt"] != 1);
+        // One end, and nothing after it.
+        let id = accepted["execution_id"].as_str().unwrap();
+        let mut events = agent().get(format!("{}/executions/{id}/events", server.url)).call().unwrap();
+        let events = events.body_mut().read_to_string().unwrap();
+        assert_eq!(events.matches("event: end").count(), 1, "{events}");
+        assert!(events.trim_end().lines().rev().take(4).any(|line| line == "event: end"), "{events}");
+    }
+    // Only what was running then was begun again.
+    let workers = thread::available_parallelism().unwrap().get();
+    assert!(again <= workers, "{again} were begun again by {workers} workers");
+}
+
+#[test]
+fn sigterm_finishes_what_runs_and_gives_back_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start(directory.path(), &[("WORKERS", "1")]);
+    let (_, short) = server.post("/executions", &python("import time\nprint('began')\ntime.sleep(1)\nprint('ended')"));
+    let (_, waiting) = server.post("/executions", &python("print('later')"));
+    let id = short["execution_id"].as_str().unwrap().to_owned();
+    until("the beginning", || server.get(&format!("/executions/{id}")).1["stdout"] == "began\n");
+    Command::new("kill").args(["-TERM", &server.process.id().to_string()]).status().unwrap();
+    assert!(server.process.wait().unwrap().success());
+    drop(server);
+
+    let server = Server::start(directory.path(), &[]);
+    let record = server.end(&short);
+    assert_eq!((&record["stdout"], &record["attempt"]), (&json!("began\nended\n"), &json!(1)));
+    assert_eq!(server.end(&waiting)["stdout"], "later\n");
+}
