@@ -12,58 +12,51 @@ pub(crate) fn from_sqlx(error: sqlx::Error) -> Error {
 /// The error of everybody whose change was in one transaction.
 pub(crate) fn shared(error: &Arc<sqlx::Error>) -> Error {
     let (kind, message) = match error.as_ref() {
-        sqlx::Error::Database(database) => {
-            let code = database.code().and_then(|code| code.parse::<u32>().ok());
-            sqlite(code.unwrap_or(0))
+        sqlx::Error::Database(_) => sqlite(code(error)),
+        sqlx::Error::PoolTimedOut => {
+            (ErrorKind::Unavailable, "all connections to the database are in use, try again")
         }
-        sqlx::Error::PoolTimedOut => (
-            ErrorKind::Unavailable,
-            "all connections to the database are in use, try again",
-        ),
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => {
             (ErrorKind::Unavailable, "the database can't be reached")
         }
-        _ => (
-            ErrorKind::Internal,
-            "the database gave an answer that isn't understood",
-        ),
+        _ => (ErrorKind::Internal, "the database gave an answer that isn't understood"),
     };
     Error::new(kind, message).with_source(Arc::clone(error))
 }
 
-/// By SQLite's extended result code, of which the low byte is the primary one.
+/// Whether somebody else has the lock: SQLITE_BUSY.
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    code(error) == 5
+}
+
+/// SQLite's primary result code: the low byte of the extended one that the driver gives.
+fn code(error: &sqlx::Error) -> u32 {
+    error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<u32>().ok())
+        .map_or(0, |code| code & 0xff)
+}
+
 fn sqlite(code: u32) -> (ErrorKind, &'static str) {
-    match code & 0xff {
-        5 | 6 | 9 => (
+    match code {
+        5 | 6 => (
             ErrorKind::Unavailable,
-            "the database file is locked by another process for too long, try again",
+            "another process has had the lock of the database file for too long, try again",
         ),
         7 => (ErrorKind::Unavailable, "there is no memory left for the database"),
         8 => (
             ErrorKind::Unavailable,
             "the database file can't be written: let this process write it and its directory",
         ),
-        10 => (
-            ErrorKind::Unavailable,
-            "the disk fails to read or write the database file",
-        ),
-        13 => (
-            ErrorKind::Unavailable,
-            "the disk of the database file is full: free some space",
-        ),
+        10 => (ErrorKind::Unavailable, "the disk fails to read or write the database file"),
+        13 => (ErrorKind::Unavailable, "the disk of the database file is full: free some space"),
         14 => (
             ErrorKind::Unavailable,
             "the database file can't be opened: make its directory, and let this process write there",
         ),
-        11 => (
-            ErrorKind::Internal,
-            "the database file is damaged: restore it from a backup",
-        ),
+        11 => (ErrorKind::Internal, "the database file is damaged: restore it from a backup"),
         26 => (ErrorKind::Internal, "the file is not a SQLite database"),
-        19 => (
-            ErrorKind::Internal,
-            "the database refused a record that breaks its rules",
-        ),
+        19 => (ErrorKind::Internal, "the database refused a record that breaks its rules"),
         _ => (ErrorKind::Internal, "the database refused a statement"),
     }
 }

@@ -71,11 +71,7 @@ impl Changes {
         let mut followed = self.followed();
         let grown = followed.logs.entry(id).or_default().subscribe();
         self.poll(&mut followed);
-        Following {
-            changes: self.clone(),
-            id,
-            grown,
-        }
+        Following { changes: self.clone(), id, grown }
     }
 
     /// Hears of every job from now on.
@@ -88,10 +84,7 @@ impl Changes {
 
     fn followed(&self) -> MutexGuard<'_, Followed> {
         // No section under this lock stops halfway through a change.
-        self.shared
-            .followed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts the poll where it isn't running.
@@ -131,10 +124,8 @@ impl Changes {
             Some(Watched { connection, version }) => (connection, Some(version)),
             None => (self.shared.readers.acquire().await.map_err(from_sqlx)?, None),
         };
-        let version = sqlx::query_scalar("PRAGMA data_version")
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(from_sqlx)?;
+        let version =
+            sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut *connection).await.map_err(from_sqlx)?;
         if before != Some(version) {
             self.jobs_came();
             let ids: Vec<String> = self.followed().logs.keys().map(|id| hex(id.as_uuid())).collect();
@@ -200,11 +191,7 @@ impl Drop for Following {
     fn drop(&mut self) {
         let mut followed = self.changes.followed();
         // This receiver is still counted.
-        if followed
-            .logs
-            .get(&self.id)
-            .is_some_and(|log| log.receiver_count() <= 1)
-        {
+        if followed.logs.get(&self.id).is_some_and(|log| log.receiver_count() <= 1) {
             followed.logs.remove(&self.id);
         }
     }

@@ -24,15 +24,8 @@ pub(super) fn events(
     after: Seq,
     follow: Follow,
 ) -> BoxStream<'static, Result<Event>> {
-    let follower = Follower {
-        database,
-        id,
-        follow,
-        seen: after,
-        page: VecDeque::new(),
-        ended: false,
-        following: None,
-    };
+    let follower =
+        Follower { database, id, follow, seen: after, page: VecDeque::new(), ended: false, following: None };
     stream::try_unfold(follower, async |mut follower| {
         let event = follower.next().await?;
         Ok(event.map(|event| (event, follower)))

@@ -1,18 +1,21 @@
 //! Changes to executions and their logs, within a transaction.
+//!
+//! Each is one or two calls of the driver, with several statements in the latter where it takes several: a call is a trip to
+//! the connection's thread and back, which costs as much as a statement does. The parameters are those of all the
+//! statements, one after the other.
 
-use livecode_core::{
-    Error, Execution, ExecutionId, Inserted, Job, Output, Result, Seq, SessionId, Timestamp,
-};
-use sqlx::SqliteConnection;
+use livecode_core::{Error, Execution, ExecutionId, Inserted, Output, Result, Seq, SessionId, Timestamp};
+use sqlx::{Row, SqliteConnection};
 
 use super::{
-    queue,
+    queue::millis,
     rows::{self, check_version, column, is_taken, json, select_execution, signed},
+    writer::Failure,
 };
 use crate::error::from_sqlx;
 
 pub(super) async fn get(connection: &mut SqliteConnection, id: ExecutionId) -> Result<Execution> {
-    let row = sqlx::query(select_execution!("WHERE id = ?1"))
+    let row = sqlx::query(select_execution!("WHERE id = ?"))
         .bind(id.as_uuid())
         .fetch_optional(connection)
         .await
@@ -20,33 +23,38 @@ pub(super) async fn get(connection: &mut SqliteConnection, id: ExecutionId) -> R
     rows::execution(&row.ok_or_else(|| unknown(id))?)
 }
 
+/// Adds an execution; `spec` is its specification as JSON, `is_queue` says that its job belongs into this file's queue.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     execution: Execution,
     spec: String,
     is_queue: bool,
-) -> Result<Inserted> {
+) -> Result<Inserted, Failure> {
     if let Some(key) = &execution.idempotency_key {
         let existing = sqlx::query(select_execution!(
-            "WHERE owner = ?1 AND ifnull(session_id, x'') = ifnull(?2, x'') AND idempotency_key = ?3"
+            "WHERE owner = ? AND ifnull(session_id, x'') = ifnull(?, x'') AND idempotency_key = ?"
         ))
         .bind(execution.owner.as_str())
         .bind(execution.session_id.map(SessionId::as_uuid))
         .bind(key)
         .fetch_optional(&mut *connection)
-        .await
-        .map_err(from_sqlx)?;
+        .await?;
         if let Some(existing) = existing {
             return Ok(Inserted::Existing(Box::new(rows::execution(&existing)?)));
         }
     }
-    let first = Seq::START.next();
+    let id = execution.id.as_uuid();
+    let delay = millis(execution.run_after.duration_since(execution.created_at));
     let inserted = sqlx::query(
         "INSERT INTO execution (id, owner, session_id, revision, idempotency_key, priority, state, attempt, failures,
              version, run_after, created_at, started_at, completed_at, cancel_requested_at, outcome, failure, last_seq)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1);
+         INSERT INTO spec (execution_id, spec) VALUES (?, ?);
+         INSERT INTO event (execution_id, seq, state, attempt, cancel_requested) VALUES (?, 1, ?, ?, ?);
+         INSERT INTO job (execution_id, attempt, priority, state, due_at)
+         SELECT ?, ?, ?, ?, now + ? FROM clock WHERE ? ON CONFLICT DO NOTHING",
     )
-    .bind(execution.id.as_uuid())
+    .bind(id)
     .bind(execution.owner.as_str())
     .bind(execution.session_id.map(SessionId::as_uuid))
     .bind(execution.revision.map(|revision| signed(revision.0)).transpose()?)
@@ -63,58 +71,49 @@ pub(super) async fn insert(
     .bind(execution.cancel_requested_at.map(Timestamp::as_millis))
     .bind(execution.outcome.as_ref().map(json).transpose()?)
     .bind(&execution.failure)
-    .bind(signed(first.0)?)
-    .execute(&mut *connection)
+    // The specification.
+    .bind(id)
+    .bind(spec)
+    // The first event.
+    .bind(id)
+    .bind(execution.state.as_str())
+    .bind(execution.attempt)
+    .bind(execution.cancel_requested_at.is_some())
+    // The job.
+    .bind(id)
+    .bind(execution.attempt)
+    .bind(execution.priority)
+    .bind(if delay > 0 { "DELAYED" } else { "WAITING" })
+    .bind(delay)
+    .bind(is_queue)
+    .execute(connection)
     .await;
     match inserted {
-        Ok(_) => {}
+        Ok(_) => Ok(Inserted::New),
         Err(error) if is_taken(&error) => {
-            return Err(Error::conflict(format!(
-                "execution {} is there already",
-                execution.id
-            )));
+            Err(Error::conflict(format!("execution {} is there already", execution.id)).into())
         }
-        Err(error) => return Err(from_sqlx(error)),
+        Err(error) => Err(error.into()),
     }
-    sqlx::query("INSERT INTO spec (execution_id, spec) VALUES (?1, ?2)")
-        .bind(execution.id.as_uuid())
-        .bind(spec)
-        .execute(&mut *connection)
-        .await
-        .map_err(from_sqlx)?;
-    insert_event(connection, &execution, first).await?;
-    if is_queue {
-        let job = Job {
-            id: execution.id,
-            attempt: execution.attempt,
-            delay: execution.run_after.duration_since(execution.created_at),
-            priority: execution.priority,
-        };
-        queue::push(connection, &[job]).await?;
-    }
-    Ok(Inserted::New)
 }
 
+/// Replaces an execution and adds to its log; gives back how far that reaches.
 pub(super) async fn update(
     connection: &mut SqliteConnection,
     execution: Execution,
     output: Vec<Output>,
     is_queue: bool,
-) -> Result<Seq> {
+) -> Result<Seq, Failure> {
     let id = execution.id;
     let stored = sqlx::query(
-        "SELECT state, attempt, cancel_requested_at, version, last_seq FROM execution WHERE id = ?1",
+        "SELECT state, attempt, cancel_requested_at, version, last_seq FROM execution WHERE id = ?",
     )
     .bind(id.as_uuid())
     .fetch_optional(&mut *connection)
-    .await
-    .map_err(from_sqlx)?
+    .await?
     .ok_or_else(|| unknown(id))?;
-    check_version(
-        format_args!("execution {id}"),
-        column(&stored, "version")?,
-        execution.version,
-    )?;
+    let version = signed(execution.version)?;
+    check_version(format_args!("execution {id}"), column(&stored, "version")?, version)?;
     let before = Execution {
         state: rows::parsed(&stored, "state")?,
         attempt: column(&stored, "attempt")?,
@@ -122,121 +121,100 @@ pub(super) async fn update(
         ..execution.clone()
     };
     if before.state.is_terminal() {
-        return Err(Error::conflict(format!(
-            "execution {id} has ended: it is {} and never changes",
-            before.state
-        )));
+        let message = format!("execution {id} has ended: it is {} and never changes", before.state);
+        return Err(Error::conflict(message).into());
     }
-    let after = rows::seq(&stored, "last_seq")?;
-    let mut last = Seq(after.0.saturating_add(output.len() as u64));
+    let has_ended = execution.state.is_terminal();
     let differs = execution.status_differs(&before);
-    if differs {
-        last = last.next();
-    }
+    let after: i64 = column(&stored, "last_seq")?;
+    let (places, bytes) = chunks(&output)?;
+    let last = after + signed(output.len() as u64)? + i64::from(differs);
     sqlx::query(
-        "UPDATE execution SET state = ?2, attempt = ?3, failures = ?4, version = ?5, run_after = ?6, started_at = ?7,
-             completed_at = ?8, cancel_requested_at = ?9, outcome = ?10, failure = ?11, last_seq = ?12 WHERE id = ?1",
+        "UPDATE execution SET state = ?, attempt = ?, failures = ?, version = ?, run_after = ?, started_at = ?,
+             completed_at = ?, cancel_requested_at = ?, outcome = ?, failure = ?, last_seq = ? WHERE id = ?;
+         INSERT INTO output (execution_id, seq, attempt, stdio, bytes)
+         SELECT ?, ? + 1 + key, ?, value ->> 0, ifnull(substr(?, value ->> 1, value ->> 2), x'') FROM json_each(?);
+         INSERT INTO event (execution_id, seq, state, attempt, cancel_requested) SELECT ?, ?, ?, ?, ? WHERE ?;
+         DELETE FROM job WHERE execution_id = ? AND (state <> 'LEASED' OR due_at <= (SELECT now FROM clock)) AND ?",
     )
-    .bind(id.as_uuid())
     .bind(execution.state.as_str())
     .bind(execution.attempt)
     .bind(execution.failures)
-    .bind(signed(execution.version)?)
+    .bind(version)
     .bind(execution.run_after.as_millis())
     .bind(execution.started_at.map(Timestamp::as_millis))
     .bind(execution.completed_at.map(Timestamp::as_millis))
     .bind(execution.cancel_requested_at.map(Timestamp::as_millis))
     .bind(execution.outcome.as_ref().map(json).transpose()?)
     .bind(&execution.failure)
-    .bind(signed(last.0)?)
-    .execute(&mut *connection)
-    .await
-    .map_err(from_sqlx)?;
-    insert_output(connection, id, execution.attempt, after, &output).await?;
-    if execution.state.is_terminal() {
-        if is_queue {
-            queue::forget(connection, id).await?;
-        }
-    } else if differs {
-        insert_event(connection, &execution, last).await?;
-    }
-    Ok(last)
+    .bind(last)
+    .bind(id.as_uuid())
+    // The output.
+    .bind(id.as_uuid())
+    .bind(after)
+    .bind(execution.attempt)
+    .bind(bytes)
+    .bind(places)
+    // The status, unless this is the end: that is the record itself.
+    .bind(id.as_uuid())
+    .bind(last)
+    .bind(execution.state.as_str())
+    .bind(execution.attempt)
+    .bind(execution.cancel_requested_at.is_some())
+    .bind(differs && !has_ended)
+    // The job that nobody holds; who holds one acknowledges it.
+    .bind(id.as_uuid())
+    .bind(is_queue && has_ended)
+    .execute(connection)
+    .await?;
+    Ok(Seq(rows::unsigned(last)?))
 }
 
+/// Adds to the log of an execution that is running this attempt; gives back how far it reaches.
 pub(super) async fn append(
     connection: &mut SqliteConnection,
     id: ExecutionId,
     attempt: u32,
     output: Vec<Output>,
-) -> Result<Seq> {
-    let count = output.len() as u64;
+) -> Result<Seq, Failure> {
+    let (places, bytes) = chunks(&output)?;
     let grown = sqlx::query(
-        "UPDATE execution SET last_seq = last_seq + ?3 WHERE id = ?1 AND state = 'RUNNING' AND attempt = ?2
+        "INSERT INTO output (execution_id, seq, attempt, stdio, bytes)
+         SELECT execution.id, last_seq + 1 + key, attempt, value ->> 0, ifnull(substr(?, value ->> 1, value ->> 2), x'')
+         FROM execution, json_each(?) WHERE execution.id = ? AND state = 'RUNNING' AND attempt = ?;
+         UPDATE execution SET last_seq = last_seq + ? WHERE id = ? AND state = 'RUNNING' AND attempt = ?
          RETURNING last_seq",
     )
+    .bind(bytes)
+    .bind(places)
     .bind(id.as_uuid())
     .bind(attempt)
-    .bind(signed(count)?)
+    .bind(signed(output.len() as u64)?)
+    .bind(id.as_uuid())
+    .bind(attempt)
     .fetch_optional(&mut *connection)
-    .await
-    .map_err(from_sqlx)?;
+    .await?;
     let Some(grown) = grown else {
         let stored = get(connection, id).await?;
-        return Err(Error::conflict(format!(
+        let message = format!(
             "execution {id} isn't running its attempt {attempt}: it is {} with attempt {}",
             stored.state, stored.attempt
-        )));
+        );
+        return Err(Error::conflict(message).into());
     };
-    let last = rows::seq(&grown, "last_seq")?;
-    insert_output(
-        connection,
-        id,
-        attempt,
-        Seq(last.0.saturating_sub(count)),
-        &output,
-    )
-    .await?;
-    Ok(last)
+    Ok(Seq(rows::unsigned(grown.try_get("last_seq")?)?))
 }
 
-/// Adds the status to the log. An end isn't added: it's the record itself.
-async fn insert_event(connection: &mut SqliteConnection, execution: &Execution, seq: Seq) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO event (execution_id, seq, state, attempt, cancel_requested) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )
-    .bind(execution.id.as_uuid())
-    .bind(signed(seq.0)?)
-    .bind(execution.state.as_str())
-    .bind(execution.attempt)
-    .bind(execution.cancel_requested_at.is_some())
-    .execute(connection)
-    .await
-    .map_err(from_sqlx)?;
-    Ok(())
-}
-
-/// Adds chunks to the log behind `after`.
-async fn insert_output(
-    connection: &mut SqliteConnection,
-    id: ExecutionId,
-    attempt: u32,
-    after: Seq,
-    output: &[Output],
-) -> Result<()> {
-    for (seq, Output { stdio, bytes }) in (after.0..).skip(1).zip(output) {
-        sqlx::query(
-            "INSERT INTO output (execution_id, seq, attempt, stdio, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )
-        .bind(id.as_uuid())
-        .bind(signed(seq)?)
-        .bind(attempt)
-        .bind(rows::descriptor(*stdio))
-        .bind(bytes.as_ref())
-        .execute(&mut *connection)
-        .await
-        .map_err(from_sqlx)?;
+/// Chunks as two parameters, however many they are: `[stream, first byte from 1, length]` of each as JSON, and all bytes.
+/// (Of no bytes at all SQLite's `substr` makes NULL.)
+fn chunks(output: &[Output]) -> Result<(String, Vec<u8>)> {
+    let mut bytes = Vec::with_capacity(output.iter().map(|chunk| chunk.bytes.len()).sum());
+    let mut places = Vec::with_capacity(output.len());
+    for chunk in output {
+        places.push((rows::descriptor(chunk.stdio), bytes.len() + 1, chunk.bytes.len()));
+        bytes.extend_from_slice(&chunk.bytes);
     }
-    Ok(())
+    Ok((json(&places)?, bytes))
 }
 
 pub(super) fn unknown(id: ExecutionId) -> Error {

@@ -22,8 +22,11 @@ use self::{changes::Changes, writer::Writer};
 pub use self::{queue::SqliteQueue, store::SqliteStore};
 use crate::error::from_sqlx;
 
-/// How long SQLite waits for a lock that another process holds. Far longer than anybody here holds one.
+/// How long to wait for a lock that another process has. Far longer than any of ours has one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long between two tries, where it's not SQLite that waits: about as long as a transaction takes.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Connections that read at a time, the one that looks for other processes' changes included. More would only take turns:
 /// reading is a matter of microseconds.
@@ -111,24 +114,14 @@ impl Sqlite {
     /// Records and queue in one: inserting an execution makes its job claimable in the same transaction, and ending one
     /// that waits removes its job. To push a job that an insertion made changes nothing.
     pub fn store_and_queue(&self) -> (SqliteStore, SqliteQueue) {
-        (
-            SqliteStore::new(self.database.clone(), true),
-            SqliteQueue::new(self.database.clone()),
-        )
+        (SqliteStore::new(self.database.clone(), true), SqliteQueue::new(self.database.clone()))
     }
 }
 
 /// The file that a URL names.
 fn path(url: &str) -> Result<&Path> {
-    let refuse = |reason| {
-        Err(Error::invalid(format!(
-            "'{url}' is not the URL of a database file: {reason}"
-        )))
-    };
-    let Some(path) = url
-        .strip_prefix("sqlite://")
-        .or_else(|| url.strip_prefix("sqlite:"))
-    else {
+    let refuse = |reason| Err(Error::invalid(format!("'{url}' is not the URL of a database file: {reason}")));
+    let Some(path) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) else {
         return refuse("it begins with sqlite:// and goes on with a path");
     };
     if path.is_empty() {

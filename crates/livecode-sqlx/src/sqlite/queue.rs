@@ -4,15 +4,15 @@ use std::{cmp::Reverse, collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use livecode_core::{ExecutionId, Job, Lease, Queue, QueueStats, Result};
-use sqlx::SqliteConnection;
+use livecode_core::{Job, Lease, Queue, QueueStats, Result};
+use sqlx::{Row, SqliteConnection};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::{
     Database,
     rows::{column, hex, json, unsigned},
-    writer::Survives,
+    writer::{Failure, Survives},
 };
 use crate::error::from_sqlx;
 
@@ -47,9 +47,7 @@ impl SqliteQueue {
         .await
         .map_err(from_sqlx)?;
         let millis: Option<i64> = column(&row, "millis")?;
-        millis
-            .map(|millis| Ok(Duration::from_millis(unsigned(millis)?)))
-            .transpose()
+        millis.map(|millis| Ok(Duration::from_millis(unsigned(millis)?))).transpose()
     }
 }
 
@@ -59,9 +57,7 @@ impl Queue for SqliteQueue {
         let jobs = jobs.to_vec();
         self.database
             .writer
-            .write(Survives::Kill, move |connection| {
-                async move { push(connection, &jobs).await }.boxed()
-            })
+            .write(Survives::Kill, move |connection| async move { push(connection, &jobs).await }.boxed())
             .await?;
         self.database.changes.jobs_came();
         Ok(())
@@ -70,15 +66,14 @@ impl Queue for SqliteQueue {
     async fn claim(&self, max: usize, wait: Duration, lease: Duration) -> Result<Vec<Lease>> {
         let deadline = later(Instant::now(), wait);
         let mut arrivals = None;
+        // At first it's worth a try; from then on only where there is something.
+        let mut next = Some(Duration::ZERO);
         loop {
-            let next = self.next().await?;
             if next == Some(Duration::ZERO) {
                 let leases = self
                     .database
                     .writer
-                    .write(Survives::Kill, move |connection| {
-                        claim(connection, max, lease).boxed()
-                    })
+                    .write(Survives::Kill, move |connection| claim(connection, max, lease).boxed())
                     .await?;
                 if !leases.is_empty() {
                     return Ok(leases);
@@ -100,6 +95,7 @@ impl Queue for SqliteQueue {
                     }
                 }
             }
+            next = self.next().await?;
         }
     }
 
@@ -123,9 +119,7 @@ impl Queue for SqliteQueue {
         let leases = leases.to_vec();
         self.database
             .writer
-            .write(Survives::Kill, move |connection| {
-                async move { ack(connection, &leases).await }.boxed()
-            })
+            .write(Survives::Kill, move |connection| async move { ack(connection, &leases).await }.boxed())
             .await
     }
 
@@ -161,17 +155,10 @@ impl Queue for SqliteQueue {
 }
 
 /// Adds jobs, all at once and in their order.
-pub(super) async fn push(connection: &mut SqliteConnection, jobs: &[Job]) -> Result<()> {
+async fn push(connection: &mut SqliteConnection, jobs: &[Job]) -> Result<(), Failure> {
     let jobs: Vec<_> = jobs
         .iter()
-        .map(|job| {
-            (
-                hex(job.id.as_uuid()),
-                job.attempt,
-                job.priority,
-                millis(job.delay),
-            )
-        })
+        .map(|job| (hex(job.id.as_uuid()), job.attempt, job.priority, millis(job.delay)))
         .collect();
     // "WHERE true" because after a SELECT, ON would be taken for a join's.
     sqlx::query(
@@ -185,44 +172,35 @@ pub(super) async fn push(connection: &mut SqliteConnection, jobs: &[Job]) -> Res
     )
     .bind(json(&jobs)?)
     .execute(connection)
-    .await
-    .map_err(from_sqlx)?;
+    .await?;
     Ok(())
 }
 
-/// Removes the job of an execution that has ended, unless somebody holds it: they acknowledge it.
-pub(super) async fn forget(connection: &mut SqliteConnection, id: ExecutionId) -> Result<()> {
-    sqlx::query("DELETE FROM job WHERE execution_id = ?1 AND (state <> 'LEASED' OR due_at <= (SELECT now FROM clock))")
-        .bind(id.as_uuid())
-        .execute(connection)
-        .await
-        .map_err(from_sqlx)?;
-    Ok(())
-}
-
-async fn claim(connection: &mut SqliteConnection, max: usize, lease: Duration) -> Result<Vec<Lease>> {
+async fn claim(
+    connection: &mut SqliteConnection,
+    max: usize,
+    lease: Duration,
+) -> Result<Vec<Lease>, Failure> {
+    // The planner would rather sort all that wait than read the first ones off their index.
     let rows = sqlx::query(
         "UPDATE job SET state = 'WAITING' WHERE state IN ('DELAYED', 'LEASED') AND due_at <= (SELECT now FROM clock);
          UPDATE job SET state = 'LEASED', due_at = (SELECT now FROM clock) + ?2, token = randomblob(16)
-         WHERE arrival IN (SELECT arrival FROM job WHERE state = 'WAITING' ORDER BY priority DESC, arrival LIMIT ?1)
+         WHERE arrival IN (SELECT arrival FROM job INDEXED BY job_waiting WHERE state = 'WAITING'
+                           ORDER BY priority DESC, arrival LIMIT ?1)
          RETURNING priority, arrival, execution_id, attempt, token",
     )
     .bind(i64::try_from(max).unwrap_or(i64::MAX))
     .bind(millis(lease))
     .fetch_all(connection)
-    .await
-    .map_err(from_sqlx)?;
+    .await?;
     // What RETURNING gives is in no particular order.
     let mut claimed = Vec::with_capacity(rows.len());
     for row in &rows {
-        let place = (
-            Reverse(column::<i16>(row, "priority")?),
-            column::<i64>(row, "arrival")?,
-        );
+        let place = (Reverse(row.try_get::<i16, _>("priority")?), row.try_get::<i64, _>("arrival")?);
         let lease = Lease {
-            id: column::<Uuid>(row, "execution_id")?.into(),
-            attempt: column(row, "attempt")?,
-            token: column(row, "token")?,
+            id: row.try_get::<Uuid, _>("execution_id")?.into(),
+            attempt: row.try_get("attempt")?,
+            token: row.try_get("token")?,
         };
         claimed.push((place, lease));
     }
@@ -235,7 +213,7 @@ async fn extend(
     connection: &mut SqliteConnection,
     leases: &[Lease],
     by: Duration,
-) -> Result<HashSet<(Uuid, Uuid)>> {
+) -> Result<HashSet<(Uuid, Uuid)>, Failure> {
     let rows = sqlx::query(
         "UPDATE job SET state = 'LEASED', due_at = (SELECT now FROM clock) + ?2
          WHERE (execution_id, token) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))
@@ -244,36 +222,29 @@ async fn extend(
     .bind(held(leases)?)
     .bind(millis(by))
     .fetch_all(connection)
-    .await
-    .map_err(from_sqlx)?;
-    rows.iter()
-        .map(|row| Ok((column(row, "execution_id")?, column(row, "token")?)))
-        .collect()
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("execution_id")?, row.try_get("token")?))).collect()
 }
 
-async fn ack(connection: &mut SqliteConnection, leases: &[Lease]) -> Result<()> {
+async fn ack(connection: &mut SqliteConnection, leases: &[Lease]) -> Result<(), Failure> {
     sqlx::query(
         "DELETE FROM job
          WHERE (execution_id, token) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))",
     )
     .bind(held(leases)?)
     .execute(connection)
-    .await
-    .map_err(from_sqlx)?;
+    .await?;
     Ok(())
 }
 
 /// Leases as JSON: which job, and by which token.
 fn held(leases: &[Lease]) -> Result<String> {
-    let leases: Vec<_> = leases
-        .iter()
-        .map(|lease| (hex(lease.id.as_uuid()), hex(lease.token)))
-        .collect();
+    let leases: Vec<_> = leases.iter().map(|lease| (hex(lease.id.as_uuid()), hex(lease.token))).collect();
     json(&leases)
 }
 
 /// Whole milliseconds that are over no sooner than `duration` is: the database's clock has begun its present one.
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     let duration = duration.min(NEVER);
     let millis = duration.as_nanos().div_ceil(1_000_000);
     i64::try_from(millis).map_or(0, |millis| if millis == 0 { 0 } else { millis + 1 })

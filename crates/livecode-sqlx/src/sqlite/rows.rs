@@ -29,10 +29,7 @@ pub(super) fn execution(row: &SqliteRow) -> Result<Execution> {
         id: column::<Uuid>(row, "id")?.into(),
         owner: Owner::new(column::<String>(row, "owner")?)?,
         session_id: column::<Option<Uuid>>(row, "session_id")?.map(Into::into),
-        revision: column::<Option<i64>>(row, "revision")?
-            .map(unsigned)
-            .transpose()?
-            .map(Revision),
+        revision: column::<Option<i64>>(row, "revision")?.map(unsigned).transpose()?.map(Revision),
         idempotency_key: column(row, "idempotency_key")?,
         spec: Arc::new(serde_json::from_str(column(row, "spec")?).map_err(damaged)?),
         priority: column(row, "priority")?,
@@ -110,9 +107,7 @@ pub(super) fn parsed<T: FromStr<Err = Error>>(row: &SqliteRow, name: &'static st
 }
 
 pub(super) fn moment(row: &SqliteRow, name: &'static str) -> Result<Option<Timestamp>> {
-    column::<Option<i64>>(row, name)?
-        .map(Timestamp::from_millis)
-        .transpose()
+    column::<Option<i64>>(row, name)?.map(Timestamp::from_millis).transpose()
 }
 
 pub(super) fn unsigned(number: i64) -> Result<u64> {
@@ -132,8 +127,8 @@ pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
         .map_err(|error| Error::internal("a record can't be written as JSON").with_source(error))
 }
 
-pub(super) fn check_version(what: fmt::Arguments<'_>, stored: i64, new: u64) -> Result<()> {
-    if signed(new)? == stored.saturating_add(1) {
+pub(super) fn check_version(what: fmt::Arguments<'_>, stored: i64, new: i64) -> Result<()> {
+    if new == stored.saturating_add(1) {
         return Ok(());
     }
     Err(Error::conflict(format!(
@@ -143,9 +138,7 @@ pub(super) fn check_version(what: fmt::Arguments<'_>, stored: i64, new: u64) -> 
 
 /// A unique index has an entry for this already.
 pub(super) fn is_taken(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(|error| error.is_unique_violation())
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
 /// An id within JSON, for `unhex`.

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use livecode_core::{Error, Result};
 use sqlx::{Connection, SqliteConnection};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Instant, sleep};
 
-use super::BUSY_TIMEOUT;
-use crate::error::from_sqlx;
+use super::{BUSY_PAUSE, BUSY_TIMEOUT};
+use crate::error::{from_sqlx, is_busy};
 
 /// In order; the number of those that a file has been through is its `user_version`. Never edited, only added to.
 const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/1_initial.sql")];
@@ -23,10 +23,7 @@ pub(super) async fn prepare(connection: &mut SqliteConnection, path: &Path) -> R
 
 /// All in one transaction that begins with the write lock: of several processes one migrates, the others find it done.
 async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(from_sqlx)?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(from_sqlx)?;
     let (tables, application, version): (i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM sqlite_schema), application_id, user_version
          FROM pragma_application_id, pragma_user_version",
@@ -51,21 +48,13 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
             ))
         })?;
     for migration in missing {
-        sqlx::raw_sql(*migration)
-            .execute(&mut *transaction)
-            .await
-            .map_err(from_sqlx)?;
+        sqlx::raw_sql(*migration).execute(&mut *transaction).await.map_err(from_sqlx)?;
     }
     if !missing.is_empty() {
         // A PRAGMA takes no parameters; these are numbers of our own.
-        let mark = format!(
-            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}",
-            MIGRATIONS.len()
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(mark))
-            .execute(&mut *transaction)
-            .await
-            .map_err(from_sqlx)?;
+        let mark =
+            format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}", MIGRATIONS.len());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&mut *transaction).await.map_err(from_sqlx)?;
     }
     transaction.commit().await.map_err(from_sqlx)
 }
@@ -74,10 +63,8 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
 async fn write_ahead(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
-        let switched = sqlx::query_scalar::<_, String>("PRAGMA journal_mode = WAL")
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(from_sqlx);
+        let switched =
+            sqlx::query_scalar::<_, String>("PRAGMA journal_mode = WAL").fetch_one(&mut *connection).await;
         match switched {
             Ok(mode) if mode == "wal" => return Ok(()),
             Ok(mode) => {
@@ -87,10 +74,8 @@ async fn write_ahead(connection: &mut SqliteConnection, path: &Path) -> Result<(
                 )));
             }
             // SQLite's own busy timeout doesn't cover this switch, and another process may be at the same.
-            Err(error) if error.is_temporary() && Instant::now() < deadline => {
-                sleep(Duration::from_millis(10)).await;
-            }
-            Err(error) => return Err(error),
+            Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(BUSY_PAUSE).await,
+            Err(error) => return Err(from_sqlx(error)),
         }
     }
 }

@@ -115,11 +115,7 @@ impl Store for SqliteStore {
     async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq> {
         let id = execution.id;
         // An end is told to people; what leads to it is made again where it's lost.
-        let survives = if execution.state.is_terminal() {
-            Survives::PowerCut
-        } else {
-            Survives::Kill
-        };
+        let survives = if execution.state.is_terminal() { Survives::PowerCut } else { Survives::Kill };
         let (execution, output) = (execution.clone(), output.to_vec());
         let is_queue = self.is_queue;
         let last = self
@@ -163,21 +159,12 @@ impl Store for SqliteStore {
         let (mut stdout, mut stderr) = (BytesMut::new(), BytesMut::new());
         for row in &rows {
             match rows::output(row)? {
-                Some(Output {
-                    stdio: Stdio::Stdout,
-                    bytes,
-                }) => stdout.extend_from_slice(&bytes),
-                Some(Output {
-                    stdio: Stdio::Stderr,
-                    bytes,
-                }) => stderr.extend_from_slice(&bytes),
+                Some(Output { stdio: Stdio::Stdout, bytes }) => stdout.extend_from_slice(&bytes),
+                Some(Output { stdio: Stdio::Stderr, bytes }) => stderr.extend_from_slice(&bytes),
                 None => {}
             }
         }
-        Ok(Captured {
-            stdout: stdout.freeze(),
-            stderr: stderr.freeze(),
-        })
+        Ok(Captured { stdout: stdout.freeze(), stderr: stderr.freeze() })
     }
 
     fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>> {
@@ -186,11 +173,16 @@ impl Store for SqliteStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {
         let mut select = QueryBuilder::new(select_execution!("WHERE true"));
+        // Those that are open are few: with a plus, no index of a whole history is taken for them.
+        let (owned_by, of_session) = match query.open_since_before {
+            Some(_) => (" AND +owner = ", " AND +session_id = "),
+            None => (" AND owner = ", " AND session_id = "),
+        };
         if let Some(owner) = &query.owner {
-            select.push(" AND owner = ").push_bind(owner.as_str());
+            select.push(owned_by).push_bind(owner.as_str());
         }
         if let Some(session) = query.session {
-            select.push(" AND session_id = ").push_bind(session.as_uuid());
+            select.push(of_session).push_bind(session.as_uuid());
         }
         if let Some(moment) = query.open_since_before {
             select

@@ -1,0 +1,518 @@
+//! What is SQLite's own: the file, several processes on it, one transaction for record and job, kills.
+//!
+//! Two handles on one file share nothing in memory: they are to each other as two processes are.
+#![cfg(feature = "sqlite")]
+
+use std::{
+    collections::HashSet,
+    future::Future,
+    io::{BufRead, BufReader},
+    pin::pin,
+    process::{Command, Stdio as Pipe},
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, TryStreamExt, future::join_all};
+use livecode_core::{
+    Change, Clock, ErrorKind, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job,
+    ListQuery, Outcome, Output, Owner, Queue, Seq, Session, Source, State, Stdio, Store, SystemClock,
+    Termination,
+};
+use livecode_sqlx::{Sqlite, SqliteQueue, SqliteStore};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+const NO: Duration = Duration::ZERO;
+const LONG: Duration = Duration::from_secs(600);
+
+/// A directory for one file, and the URL of it.
+fn place() -> (TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/livecode.db", directory.path().display());
+    (directory, url)
+}
+
+async fn open(url: &str) -> (SqliteStore, SqliteQueue) {
+    Sqlite::open(url).await.unwrap().store_and_queue()
+}
+
+/// The file without us in between.
+async fn raw(url: &str) -> SqliteConnection {
+    let path = url.strip_prefix("sqlite://").unwrap();
+    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path).create_if_missing(true))
+        .await
+        .unwrap()
+}
+
+fn execution() -> Execution {
+    let spec = ExecutionSpec::new("python", "print('hello')");
+    Execution::new(Owner::anonymous(), spec, SystemClock.now())
+}
+
+fn line(text: &str) -> Output {
+    Output::new(Stdio::Stdout, text.to_owned())
+}
+
+async fn change(store: &impl Store, execution: &mut Execution, change: Change, output: &[Output]) -> Seq {
+    execution.apply(change, SystemClock.now()).unwrap();
+    store.update(execution, output).await.unwrap()
+}
+
+fn exited() -> Change {
+    Change::Finish(Outcome::new(Termination::Exited { code: 0 }))
+}
+
+/// A whole life: queued, running, two lines, completed.
+async fn live(store: &impl Store, execution: &mut Execution) {
+    change(store, execution, Change::Start, &[]).await;
+    store.append(execution.id, 1, &[line("one\n")]).await.unwrap();
+    change(store, execution, exited(), &[line("two\n")]).await;
+}
+
+async fn whole_log(store: &impl Store, id: ExecutionId) -> Vec<Event> {
+    store.events(id, Seq::START, Follow::Everything).try_collect().await.unwrap()
+}
+
+#[tokio::test]
+async fn everything_is_there_after_reopening() {
+    let (_directory, url) = place();
+    let mut session = Session::new(
+        Owner::new("alice").unwrap(),
+        Source { language: "python".into(), source_code: "1".into(), files: Vec::new() },
+        SystemClock.now(),
+    );
+    let mut ended = execution();
+    let waiting = execution();
+    let log = {
+        let (store, _queue) = open(&url).await;
+        store.insert_session(&session).await.unwrap();
+        let source = Source { source_code: "2".into(), ..session.source.clone() };
+        session.save(source, SystemClock.now()).unwrap();
+        store.update_session(&session).await.unwrap();
+        store.insert(&ended).await.unwrap();
+        live(&store, &mut ended).await;
+        store.insert(&waiting).await.unwrap();
+        whole_log(&store, ended.id).await
+    };
+    let (store, queue) = open(&url).await;
+    assert_eq!(store.session(session.id).await.unwrap(), session);
+    assert_eq!(store.revisions(session.id, None, 9).await.unwrap().len(), 2);
+    assert_eq!(store.get(ended.id).await.unwrap(), ended);
+    assert_eq!(store.output(ended.id).await.unwrap().stdout, "one\ntwo\n");
+    assert_eq!(whole_log(&store, ended.id).await, log);
+    assert_eq!(log.len(), 5);
+    let leases = queue.claim(9, NO, LONG).await.unwrap();
+    assert_eq!(leases.iter().map(|lease| lease.id).collect::<Vec<_>>(), [waiting.id]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_file_may_be_opened_by_many_at_once() {
+    let (_directory, url) = place();
+    let opened = join_all((0..16).map(|_| {
+        let url = url.clone();
+        tokio::spawn(async move { Sqlite::open(&url).await.unwrap() })
+    }));
+    for database in opened.await {
+        let execution = execution();
+        let store = database.unwrap().store();
+        assert_eq!(store.insert(&execution).await.unwrap(), Inserted::New);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn followers_see_what_another_process_writes() {
+    let (_directory, url) = place();
+    let (here, _) = open(&url).await;
+    let (there, _) = open(&url).await;
+    let mut execution = execution();
+    here.insert(&execution).await.unwrap();
+    let mut events = there.events(execution.id, Seq::START, Follow::Everything);
+    let mut status = there.events(execution.id, Seq::START, Follow::Status);
+    // Each step is made only when the one before has been seen: every one has to be noticed by itself.
+    let mut seen = vec![events.next().await.unwrap().unwrap()];
+    change(&here, &mut execution, Change::Start, &[]).await;
+    seen.push(events.next().await.unwrap().unwrap());
+    for text in ["one", "two", "three"] {
+        here.append(execution.id, 1, &[line(text)]).await.unwrap();
+        seen.push(events.next().await.unwrap().unwrap());
+    }
+    change(&here, &mut execution, exited(), &[]).await;
+    seen.push(events.next().await.unwrap().unwrap());
+    assert!(events.next().await.is_none());
+    assert_eq!(seen, whole_log(&here, execution.id).await);
+    let mut kinds = Vec::new();
+    while let Some(event) = status.next().await {
+        kinds.push(event.unwrap().seq.0);
+    }
+    assert_eq!(kinds, [1, 2, 6]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_claim_hears_of_a_job_from_another_process() {
+    let (_directory, url) = place();
+    let (store, _) = open(&url).await;
+    let (_, queue) = open(&url).await;
+    for _ in 0..5 {
+        let waiting = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.claim(1, LONG, LONG).await.unwrap() }
+        });
+        let execution = execution();
+        store.insert(&execution).await.unwrap();
+        assert_eq!(waiting.await.unwrap()[0].id, execution.id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn processes_never_share_a_claim() {
+    let (_directory, url) = place();
+    let handles = [open(&url).await, open(&url).await, open(&url).await];
+    let inserts = handles.iter().map(|(store, _)| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for _ in 0..40 {
+                store.insert(&execution()).await.unwrap();
+            }
+        })
+    });
+    let claims = handles.iter().chain(&handles).map(|(_, queue)| {
+        let queue = queue.clone();
+        tokio::spawn(async move {
+            let mut claimed = Vec::new();
+            while let leases = queue.claim(3, Duration::from_millis(500), LONG).await.unwrap()
+                && !leases.is_empty()
+            {
+                queue.ack(&leases[..1]).await.unwrap();
+                claimed.extend(leases);
+            }
+            claimed
+        })
+    });
+    let (inserted, claimed) = tokio::join!(join_all(inserts), join_all(claims));
+    inserted.into_iter().for_each(|insert| insert.unwrap());
+    let claimed: Vec<_> = claimed.into_iter().flat_map(Result::unwrap).collect();
+    let distinct: HashSet<_> = claimed.iter().map(|lease| lease.id).collect();
+    assert_eq!((claimed.len(), distinct.len()), (120, 120));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_idempotency_key_makes_one_execution_in_all_processes() {
+    let (_directory, url) = place();
+    let handles = [open(&url).await, open(&url).await];
+    let inserts = (0..50).map(|number| {
+        let store = handles[number % 2].0.clone();
+        let mut execution = execution();
+        execution.idempotency_key = Some("key\0".into());
+        tokio::spawn(async move {
+            match store.insert(&execution).await.unwrap() {
+                Inserted::New => execution.id,
+                Inserted::Existing(existing) => existing.id,
+            }
+        })
+    });
+    let ids: HashSet<_> = join_all(inserts).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(handles[0].1.stats().await.unwrap().waiting, 1);
+}
+
+#[tokio::test]
+async fn the_lock_of_another_process_is_waited_for() {
+    let (_directory, url) = place();
+    let (store, _) = open(&url).await;
+    let mut other = raw(&url).await;
+    let transaction = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let execution = execution();
+    let mut insert = pin!(store.insert(&execution));
+    assert!(timeout(Duration::from_millis(100), &mut insert).await.is_err());
+    assert_eq!(store.list(&ListQuery::default()).await.unwrap(), [], "readers don't wait");
+    transaction.rollback().await.unwrap();
+    assert_eq!(insert.await.unwrap(), Inserted::New);
+}
+
+#[tokio::test]
+async fn inserting_makes_the_job_claimable_and_pushing_it_again_changes_nothing() {
+    let (_directory, url) = place();
+    let (store, queue) = open(&url).await;
+    let (early, mut urgent, mut later) = (execution(), execution(), execution());
+    urgent.priority = 7;
+    later.run_after = later.created_at.saturating_add(LONG);
+    for execution in [&early, &urgent, &later] {
+        store.insert(execution).await.unwrap();
+        queue.push(&[Job { id: execution.id, attempt: 1, delay: NO, priority: 0 }]).await.unwrap();
+    }
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.waiting, stats.delayed, stats.leased), (2, 1, 0));
+    let claimed = queue.claim(9, NO, LONG).await.unwrap();
+    let claimed: Vec<_> = claimed.iter().map(|lease| (lease.id, lease.attempt)).collect();
+    assert_eq!(claimed, [(urgent.id, 1), (early.id, 1)]);
+}
+
+#[tokio::test]
+async fn ending_a_queued_execution_removes_its_job() {
+    let (_directory, url) = place();
+    let (store, queue) = open(&url).await;
+    let (mut waiting, mut delayed) = (execution(), execution());
+    delayed.run_after = delayed.created_at.saturating_add(LONG);
+    for execution in [&mut waiting, &mut delayed] {
+        store.insert(execution).await.unwrap();
+        change(&store, execution, Change::RequestCancel, &[]).await;
+    }
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.waiting, stats.delayed, stats.leased), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_job_under_a_lease_is_left_to_its_holder() {
+    let (_directory, url) = place();
+    let (store, queue) = open(&url).await;
+    let mut execution = execution();
+    store.insert(&execution).await.unwrap();
+    let leases = queue.claim(1, NO, LONG).await.unwrap();
+    live(&store, &mut execution).await;
+    assert_eq!(queue.extend(&leases, LONG).await.unwrap(), []);
+    queue.ack(&leases).await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().leased, 0);
+}
+
+#[tokio::test]
+async fn a_store_beside_another_queue_makes_no_jobs() {
+    let (_directory, url) = place();
+    let database = Sqlite::open(&url).await.unwrap();
+    database.store().insert(&execution()).await.unwrap();
+    assert_eq!(database.store_and_queue().1.stats().await.unwrap().waiting, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_caller_who_goes_leaves_all_or_nothing_and_a_writer_that_works() {
+    let (_directory, url) = place();
+    let (store, queue) = open(&url).await;
+    let mut kept = 0;
+    for polls in 0..200 {
+        let execution = execution();
+        {
+            let mut insert = pin!(store.insert(&execution));
+            for _ in 0..polls % 10 {
+                if insert.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        // Made after what was left, so that has come to its end now.
+        let mut after = self::execution();
+        assert_eq!(store.insert(&after).await.unwrap(), Inserted::New);
+        change(&store, &mut after, Change::RequestCancel, &[]).await;
+        match store.get(execution.id).await {
+            Ok(stored) => {
+                kept += 1;
+                assert_eq!(stored, execution);
+                let first = store.events(execution.id, Seq::START, Follow::Everything).next().await;
+                assert_eq!(first.unwrap().unwrap().seq, Seq(1));
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
+        }
+        assert_eq!(queue.stats().await.unwrap().waiting, kept);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_record_that_breaks_the_rules_fails_alone() {
+    let (_directory, url) = place();
+    let (store, _) = open(&url).await;
+    for _ in 0..20 {
+        let inserts = (0..8).map(|number| {
+            let store = store.clone();
+            let mut execution = execution();
+            if number == 3 {
+                execution.completed_at = Some(SystemClock.now());
+            }
+            tokio::spawn(async move {
+                let mut inserted = store.insert(&execution).await;
+                while inserted.as_ref().is_err_and(|error| error.is_temporary()) {
+                    inserted = store.insert(&execution).await;
+                }
+                (number, inserted)
+            })
+        });
+        for insert in join_all(inserts).await {
+            match insert.unwrap() {
+                (3, inserted) => assert_eq!(inserted.unwrap_err().kind(), ErrorKind::Internal),
+                (_, inserted) => assert_eq!(inserted.unwrap(), Inserted::New),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_ended_is_never_changed() {
+    let (_directory, url) = place();
+    let (store, _) = open(&url).await;
+    let mut execution = execution();
+    store.insert(&execution).await.unwrap();
+    live(&store, &mut execution).await;
+    let mut other = execution.clone();
+    other.version += 1;
+    other.state = State::Running;
+    other.completed_at = None;
+    let error = store.update(&other, &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let by_hand = sqlx::query("UPDATE execution SET state = 'RUNNING', completed_at = NULL, outcome = NULL")
+        .execute(&mut raw(&url).await)
+        .await;
+    assert!(by_hand.unwrap_err().to_string().contains("never changes"));
+    assert_eq!(store.get(execution.id).await.unwrap(), execution);
+}
+
+#[tokio::test]
+async fn a_long_log_is_read_whole_from_anywhere() {
+    let (_directory, url) = place();
+    let (store, _) = open(&url).await;
+    let mut execution = execution();
+    store.insert(&execution).await.unwrap();
+    change(&store, &mut execution, Change::Start, &[]).await;
+    let small: Vec<_> = (0..700).map(|number| line(&format!("{number}\n"))).collect();
+    let big: Vec<_> = (0..5).map(|byte| Output::new(Stdio::Stderr, vec![byte; 200_000])).collect();
+    store.append(execution.id, 1, &small).await.unwrap();
+    store.append(execution.id, 1, &[]).await.unwrap();
+    store.append(execution.id, 1, &[line("")]).await.unwrap();
+    store.append(execution.id, 1, &big).await.unwrap();
+    change(&store, &mut execution, exited(), &small).await;
+    let log = whole_log(&store, execution.id).await;
+    let seqs: Vec<_> = log.iter().map(|event| event.seq.0).collect();
+    assert_eq!(seqs, (1..=1409).collect::<Vec<_>>());
+    let written = log.iter().filter_map(|event| match &event.kind {
+        EventKind::Output { output, .. } => Some(output.clone()),
+        EventKind::Status { .. } | EventKind::End(_) => None,
+    });
+    let mut expected = small.clone();
+    expected.push(line(""));
+    expected.extend(big);
+    expected.extend(small);
+    assert_eq!(written.collect::<Vec<_>>(), expected);
+    for after in [255, 256, 257, 703, 706, 1408, 1409, u64::MAX] {
+        let rest: Vec<_> =
+            store.events(execution.id, Seq(after), Follow::Everything).try_collect().await.unwrap();
+        let from = usize::try_from(after).unwrap().min(log.len());
+        assert_eq!(rest, log[from..]);
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let (_directory, url) = place();
+    drop(open(&url).await);
+    sqlx::query("PRAGMA user_version = 99").execute(&mut raw(&url).await).await.unwrap();
+    let error = Sqlite::open(&url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("schema 99"), "{error}");
+}
+
+#[tokio::test]
+async fn the_database_of_another_program_is_refused_and_left_as_it_is() {
+    let (_directory, url) = place();
+    let mut other = raw(&url).await;
+    sqlx::query("CREATE TABLE bird (name TEXT)").execute(&mut other).await.unwrap();
+    let error = Sqlite::open(&url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.to_string().contains("another program"), "{error}");
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut other).await.unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused() {
+    let (directory, url) = place();
+    std::fs::write(directory.path().join("livecode.db"), "not a database at all, just text\n".repeat(200))
+        .unwrap();
+    let error = Sqlite::open(&url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.to_string().contains("not a SQLite database"), "{error}");
+    let error = Sqlite::open("sqlite:///nowhere/at/all.db").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("directory"), "{error}");
+}
+
+#[tokio::test]
+async fn urls_that_name_no_file_are_refused() {
+    for url in [
+        "",
+        "livecode.db",
+        "postgres://localhost/livecode",
+        "sqlite:",
+        "sqlite://",
+        "sqlite::memory:",
+        "sqlite://:memory:",
+        "sqlite://file::memory:",
+        "sqlite://a.db?mode=ro",
+        "sqlite://a\0b",
+    ] {
+        let error = Sqlite::open(url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url:?}");
+    }
+}
+
+#[test]
+fn a_handle_whose_runtime_has_ended_says_so() {
+    let (_directory, url) = place();
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let store = runtime().block_on(async { open(&url).await.0 });
+    let error = runtime().block_on(store.insert(&execution())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("runtime"), "{error}");
+}
+
+/// The variable by which this test, run once more as a child process, learns that it is the one to be killed.
+const VICTIM: &str = "LIVECODE_TEST_WRITES_UNTIL_KILLED";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_survives_a_kill_in_mid_write() {
+    if let Ok(url) = std::env::var(VICTIM) {
+        let (store, _) = open(&url).await;
+        let write = || async {
+            loop {
+                let mut execution = execution();
+                store.insert(&execution).await.unwrap();
+                println!("inserted {}", execution.id);
+                live(&store, &mut execution).await;
+                println!("ended {}", execution.id);
+            }
+        };
+        join_all((0..8).map(|_| write())).await;
+    }
+    let (_directory, url) = place();
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "what_was_answered_survives_a_kill_in_mid_write", "--nocapture"])
+        .env(VICTIM, &url)
+        .stdout(Pipe::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    let mut answered = Vec::new();
+    while answered.len() < 300 {
+        answered.push(lines.next().unwrap().unwrap());
+    }
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    answered.extend(lines.map_while(Result::ok));
+    let (store, queue) = open(&url).await;
+    let mut ended = 0;
+    for line in &answered {
+        if let Some(id) = line.strip_prefix("inserted ") {
+            store.get(id.parse().unwrap()).await.unwrap();
+        } else if let Some(id) = line.strip_prefix("ended ") {
+            ended += 1;
+            let id = id.parse().unwrap();
+            assert_eq!(store.get(id).await.unwrap().state, State::Completed);
+            assert_eq!(whole_log(&store, id).await.len(), 5);
+        }
+    }
+    assert!(ended > 100);
+    // Whatever was half done isn't there, and everything that hasn't ended is known to the queue.
+    let all = ListQuery { limit: usize::MAX, ..ListQuery::default() };
+    let open = store.list(&all).await.unwrap();
+    let open = open.iter().filter(|execution| !execution.state.is_terminal()).count();
+    assert_eq!(queue.stats().await.unwrap().waiting, open as u64);
+}
