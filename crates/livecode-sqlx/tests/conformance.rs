@@ -1,5 +1,6 @@
 //! The shared suites of livecode-core on a fresh SQLite file each.
 #![cfg(feature = "sqlite")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use livecode_sqlx::{Sqlite, SqliteQueue, SqliteStore};
 use tempfile::TempDir;

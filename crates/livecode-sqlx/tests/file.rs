@@ -1,0 +1,106 @@
+//! Which files are opened, and what is said of the others.
+#![cfg(feature = "sqlite")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use futures_util::future::join_all;
+use livecode_core::{Clock, ErrorKind, Execution, ExecutionSpec, Inserted, Owner, Store, SystemClock};
+use livecode_sqlx::Sqlite;
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+
+/// A directory for one file, and the URL of it.
+fn place() -> (TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/livecode.db", directory.path().display());
+    (directory, url)
+}
+
+/// The file without us in between.
+async fn raw(url: &str) -> SqliteConnection {
+    let path = url.strip_prefix("sqlite://").unwrap();
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+fn execution() -> Execution {
+    Execution::new(Owner::anonymous(), ExecutionSpec::new("python", "1"), SystemClock.now())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_file_may_be_opened_by_many_at_once() {
+    let (_directory, url) = place();
+    let opened = join_all((0..16).map(|_| {
+        let url = url.clone();
+        tokio::spawn(async move { Sqlite::open(&url).await.unwrap() })
+    }));
+    for database in opened.await {
+        let execution = execution();
+        let store = database.unwrap().store();
+        assert_eq!(store.insert(&execution).await.unwrap(), Inserted::New);
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let (_directory, url) = place();
+    drop(Sqlite::open(&url).await.unwrap());
+    sqlx::query("PRAGMA user_version = 99").execute(&mut raw(&url).await).await.unwrap();
+    let error = Sqlite::open(&url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("schema 99"), "{error}");
+}
+
+#[tokio::test]
+async fn the_database_of_another_program_is_refused_and_left_as_it_is() {
+    let (_directory, url) = place();
+    let mut other = raw(&url).await;
+    sqlx::query("CREATE TABLE bird (name TEXT)").execute(&mut other).await.unwrap();
+    let error = Sqlite::open(&url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.to_string().contains("another program"), "{error}");
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut other).await.unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused() {
+    let (directory, url) = place();
+    std::fs::write(directory.path().join("livecode.db"), "not a database at all, just text\n".repeat(200))
+        .unwrap();
+    let error = Sqlite::open(&url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.to_string().contains("not a SQLite database"), "{error}");
+    let error = Sqlite::open("sqlite:///nowhere/at/all.db").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("directory"), "{error}");
+}
+
+#[tokio::test]
+async fn urls_that_name_no_file_are_refused() {
+    for url in [
+        "",
+        "livecode.db",
+        "postgres://localhost/livecode",
+        "sqlite:",
+        "sqlite://",
+        "sqlite::memory:",
+        "sqlite://:memory:",
+        "sqlite://file::memory:",
+        "sqlite://a.db?mode=ro",
+        "sqlite://a\0b",
+    ] {
+        let error = Sqlite::open(url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url:?}");
+    }
+}
+
+#[test]
+fn a_handle_whose_runtime_has_ended_says_so() {
+    let (_directory, url) = place();
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let store = runtime().block_on(async { Sqlite::open(&url).await.unwrap().store() });
+    let error = runtime().block_on(store.insert(&execution())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("runtime"), "{error}");
+}
