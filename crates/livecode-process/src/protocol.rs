@@ -241,3 +241,66 @@ message!(Hello { first_uid, seccomp, shown, cgroups, cgroup_name });
 message!(Request { env, files, steps });
 message!(Step { path, argv, wall_ns, cpu_ns, memory_bytes, processes, file_bytes, cpu_millis });
 message!(Report { end, step, wall_ns, cpu_ns, memory_peak_bytes, oom_kills, fork_failures, message });
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{End, Hello, Message, Report, Request, Step};
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..40)
+    }
+
+    prop_compose! {
+        fn step()(path in bytes(), argv in prop::collection::vec(bytes(), 0..4), numbers: [u64; 4], small: [u32; 2]) -> Step {
+            let [wall_ns, cpu_ns, memory_bytes, file_bytes] = numbers;
+            let [processes, cpu_millis] = small;
+            Step { path, argv, wall_ns, cpu_ns, memory_bytes, processes, file_bytes, cpu_millis }
+        }
+    }
+
+    prop_compose! {
+        fn request()(
+            env in prop::collection::vec(bytes(), 0..4),
+            files in prop::collection::vec((".{0,20}", bytes()), 0..4),
+            steps in prop::collection::vec(step(), 0..3),
+        ) -> Request {
+            Request { env, files, steps }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_arrives_as_it_was_sent(request in request()) {
+            prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
+        }
+
+        #[test]
+        fn a_report_arrives_as_it_was_sent(
+            status: i32,
+            kind in 0..6usize,
+            numbers: [u64; 4],
+            step: u32,
+            memory_peak_bytes: Option<u64>,
+            message in ".{0,40}",
+        ) {
+            let ends =
+                [End::Status(status), End::WallTime, End::CpuTime, End::Killed, End::NotStarted, End::Failed];
+            let [wall_ns, cpu_ns, oom_kills, fork_failures] = numbers;
+            let end = ends[kind];
+            let report =
+                Report { end, step, wall_ns, cpu_ns, memory_peak_bytes, oom_kills, fork_failures, message };
+            prop_assert_eq!(Report::decode(&report.encode()), Ok(report));
+        }
+
+        #[test]
+        fn what_is_damaged_is_refused_and_nothing_more(request in request(), cut: prop::sample::Index, noise in bytes()) {
+            let whole = request.encode();
+            prop_assert!(Request::decode(&whole[..cut.index(whole.len())]).is_err());
+            // Anything may come of these but a panic or an allocation beyond what was sent.
+            Hello::decode(&noise).ok();
+            Report::decode(&noise).ok();
+        }
+    }
+}

@@ -222,3 +222,105 @@ fn decide(action: Action) -> Vec<Instruction> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{ALLOWED, ALLOWED_HERE, ARCH, CONDITIONAL, REFUSED, REFUSED_HERE, filter};
+
+    const ALLOW: u32 = 0x7FFF_0000;
+    const EPERM: u32 = 0x0005_0001;
+    const ENOSYS: u32 = 0x0005_0026;
+    const EAFNOSUPPORT: u32 = 0x0005_0061;
+
+    /// What the kernel's interpreter would say.
+    fn decide(program: &[u8], arch: u32, call: u32, arguments: [u64; 6]) -> u32 {
+        let mut data = [call.to_ne_bytes(), arch.to_ne_bytes(), [0; 4], [0; 4]].concat();
+        data.extend(arguments.into_iter().flat_map(u64::to_ne_bytes));
+        let (mut at, mut register) = (0, 0);
+        loop {
+            let instruction = &program[at * 8..][..8];
+            let code = u16::from_ne_bytes([instruction[0], instruction[1]]);
+            let (yes, no) = (usize::from(instruction[2]), usize::from(instruction[3]));
+            let value = u32::from_ne_bytes([instruction[4], instruction[5], instruction[6], instruction[7]]);
+            at += 1;
+            let mut branch = |condition: bool| at += if condition { yes } else { no };
+            match code {
+                0x20 => {
+                    let word = &data[value as usize..][..4];
+                    register = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
+                }
+                0x05 => at += value as usize,
+                0x15 => branch(register == value),
+                0x35 => branch(register >= value),
+                0x45 => branch(register & value != 0),
+                0x06 => return value,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_number_gets_what_the_lists_say() {
+        let program = filter();
+        let mut expected = BTreeMap::new();
+        let number = |call: &libc::c_long| u32::try_from(*call).unwrap();
+        expected.extend(ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (number(call), ALLOW)));
+        expected.extend(REFUSED.iter().chain(REFUSED_HERE).map(|call| (number(call), EPERM)));
+        let conditional: Vec<u32> = CONDITIONAL.iter().map(|(call, _)| number(call)).collect();
+        let listed = ALLOWED.len() + ALLOWED_HERE.len() + REFUSED.len() + REFUSED_HERE.len();
+        assert_eq!(expected.len(), listed, "a call is listed twice");
+        assert!(conditional.iter().all(|call| !expected.contains_key(call)), "a call is listed twice");
+        // All that there are, some that there aren't yet, and x32's.
+        for call in (0..2000).chain(0x4000_0000..0x4000_0400).chain([u32::MAX]) {
+            if !conditional.contains(&call) {
+                let decided = decide(&program, ARCH, call, [0; 6]);
+                assert_eq!(decided, expected.get(&call).copied().unwrap_or(ENOSYS), "system call {call}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_architecture_gets_nothing() {
+        // i386 shares this machine's entry: its numbers mean other calls.
+        for call in 0..500 {
+            assert_eq!(decide(&filter(), 0x4000_0003, call, [0; 6]), ENOSYS);
+        }
+    }
+
+    #[test]
+    fn arguments_are_looked_at() {
+        let program = filter();
+        let with = |call: libc::c_long, argument: usize, value: u64| {
+            let mut arguments = [0; 6];
+            arguments[argument] = value;
+            decide(&program, ARCH, u32::try_from(call).unwrap(), arguments)
+        };
+        assert_eq!(with(libc::SYS_clone, 0, 0x0012_0011), EPERM, "a mount namespace");
+        assert_eq!(with(libc::SYS_clone, 0, 0x003D_0F00), ALLOW, "a thread");
+        assert_eq!(with(libc::SYS_clone3, 0, 0), ENOSYS);
+        for (family, decision) in
+            [(1, ALLOW), (2, ALLOW), (10, ALLOW), (16, ALLOW), (38, EAFNOSUPPORT), (40, EAFNOSUPPORT)]
+        {
+            assert_eq!(with(libc::SYS_socket, 0, family), decision, "family {family}");
+            assert_eq!(
+                with(libc::SYS_socketpair, 0, family | 1 << 40),
+                decision,
+                "the high half doesn't count"
+            );
+        }
+        assert_eq!(with(libc::SYS_ioctl, 1, 0x5412), EPERM);
+        assert_eq!(
+            with(libc::SYS_ioctl, 1, 0x1_0000_5412),
+            EPERM,
+            "the kernel doesn't look at the high half"
+        );
+        assert_eq!(with(libc::SYS_ioctl, 1, 0x5401), ALLOW);
+        assert_eq!(with(libc::SYS_prctl, 0, 35), EPERM);
+        assert_eq!(with(libc::SYS_prctl, 0, 15), ALLOW);
+        assert_eq!(with(libc::SYS_personality, 0, 0), ALLOW);
+        assert_eq!(with(libc::SYS_personality, 0, 0xFFFF_FFFF), ALLOW);
+        assert_eq!(with(libc::SYS_personality, 0, 0x0004_0000), EPERM, "no random addresses");
+    }
+}

@@ -119,3 +119,71 @@ fn is_script(path: &Path) -> bool {
     let mut start = [0; 2];
     fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"#!"
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    use super::{Toolchains, find, real};
+
+    fn executable(path: &Path, content: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn a_system_command_needs_nothing_shown() {
+        let tool = Toolchains::default().find("sh").unwrap();
+        assert!(tool.path.is_absolute() && tool.prefix.is_none(), "{tool:?}");
+    }
+
+    #[test]
+    fn a_command_in_the_work_directory_is_left_alone() {
+        let tool = find("./main").unwrap();
+        assert_eq!((tool.path.to_str(), tool.prefix), (Some("./main"), None));
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_by_name() {
+        for command in ["no-such-command", "/no/such/command", "/etc/passwd"] {
+            let error = find(command).unwrap_err().to_string();
+            assert!(error.contains(command), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_interpreter_of_its_own_prefix_is_seen_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        executable(&root.join("lang/bin/lang"), "");
+        fs::create_dir(root.join("lang/lib")).unwrap();
+        std::os::unix::fs::symlink(root.join("lang/bin/lang"), root.join("link")).unwrap();
+        let tool = real(&root.join("link")).unwrap();
+        assert_eq!(tool.path, root.join("lang/bin/lang"));
+        assert_eq!(tool.prefix, Some(root.join("lang")));
+    }
+
+    #[test]
+    fn an_executable_among_others_is_seen_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap().join("tool");
+        executable(&path, "");
+        assert_eq!(real(&path).unwrap().prefix, Some(path));
+    }
+
+    #[test]
+    fn a_version_managers_shim_is_seen_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let version = root.join("versions/3.0");
+        executable(&version.join("bin/lang"), "");
+        fs::create_dir(version.join("lib")).unwrap();
+        executable(&root.join("shims/lang"), "#!/bin/sh\nexec langenv exec lang");
+        let manager =
+            format!("#!/bin/sh\n[ \"$1 $2\" = 'which lang' ] && echo {}/bin/lang", version.display());
+        executable(&root.join("bin/langenv"), &manager);
+        let tool = real(&root.join("shims/lang")).unwrap();
+        assert_eq!((tool.path, tool.prefix), (version.join("bin/lang"), Some(version)));
+    }
+}

@@ -115,7 +115,8 @@ async fn nothing_is_left_behind() {
     runner.run(&python("1")).await.unwrap();
     let (helpers, groups, open) = (descendants(own), cgroups(own).len(), descriptors());
 
-    let ends: [(&str, u64, fn(&Termination) -> bool); 6] = [
+    type Expected = fn(&Termination) -> bool;
+    let ends: [(&str, u64, Expected); 6] = [
         ("print('x' * 100_000)", 9000, |end| *end == Termination::Exited { code: 0 }),
         ("import os; os.abort()", 9000, |end| *end == Termination::Signaled { signal: 6 }),
         ("held = [bytearray(1_000_000) for n in range(200)]", 9000, |end| {
