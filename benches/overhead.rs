@@ -15,8 +15,8 @@ use std::{
 
 use async_trait::async_trait;
 use livecode::{
-    Capabilities, Engine, ExecutionSpec, Io, Language, Languages, MemoryQueue, MemoryStore, Outcome, Program, Result,
-    RunOptions, Runner, Sandbox, State, Termination, Worker, process::ProcessSandbox,
+    Capabilities, Engine, ExecutionSpec, Io, Language, Languages, MemoryQueue, MemoryStore, Outcome, Program,
+    Result, RunOptions, Runner, Sandbox, State, Termination, Worker, process::ProcessSandbox,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -78,7 +78,8 @@ async fn cold(rounds: usize) -> std::result::Result<(), Box<dyn std::error::Erro
             ours.push(contained);
         }
     }
-    let mut ratios: Vec<f64> = ours.iter().zip(&bare).map(|(ours, bare)| ours.as_secs_f64() / bare.as_secs_f64()).collect();
+    let mut ratios: Vec<f64> =
+        ours.iter().zip(&bare).map(|(ours, bare)| ours.as_secs_f64() / bare.as_secs_f64()).collect();
     ratios.sort_by(f64::total_cmp);
     println!("print(\"hi\"), in turns");
     print("  bare /usr/bin/python3 -c", &mut bare);
