@@ -154,9 +154,7 @@ impl Shift {
         let program = async {
             let run = AssertUnwindSafe(self.worker.runner.stream(&execution.spec, sender, &cancel));
             run.catch_unwind().await.unwrap_or_else(|_| {
-                Err(Error::internal(
-                    "the sandbox panicked: the log of the worker says where",
-                ))
+                Err(Error::internal("the sandbox panicked: the log of the worker says where"))
             })
         };
         let output = async {
@@ -196,10 +194,9 @@ impl Shift {
         cancel: &CancellationToken,
     ) -> Infallible {
         sleep(FOLLOW_AFTER).await;
-        let mut seen = started;
         let mut backoff = Backoff::default();
         loop {
-            let mut events = self.worker.store.events(execution.id, seen, Follow::Status);
+            let mut events = self.worker.store.events(execution.id, started, Follow::Status);
             while let Some(event) = events.next().await {
                 let event = match event {
                     Ok(event) => event,
@@ -208,14 +205,9 @@ impl Shift {
                         break;
                     }
                 };
-                seen = event.seq;
                 backoff.reset();
                 match event.kind {
-                    EventKind::Status {
-                        attempt,
-                        cancel_requested,
-                        ..
-                    } if attempt <= execution.attempt => {
+                    EventKind::Status { attempt, cancel_requested, .. } if attempt <= execution.attempt => {
                         if cancel_requested {
                             cancel.cancel();
                         }
@@ -278,10 +270,7 @@ impl Shift {
                 return Change::Cancel;
             }
             Verdict::GivenBack => {
-                return Change::Requeue {
-                    run_after: now,
-                    failure: None,
-                };
+                return Change::Requeue { run_after: now, failure: None };
             }
             Verdict::Lost => {
                 let failure = format!("the worker of attempt {} was lost", execution.attempt);
@@ -296,10 +285,7 @@ impl Shift {
         if hopeless || execution.failures + 1 >= self.worker.max_attempts {
             return Change::Fail { failure };
         }
-        Change::Requeue {
-            run_after: now.saturating_add(pause),
-            failure: Some(failure),
-        }
+        Change::Requeue { run_after: now.saturating_add(pause), failure: Some(failure) }
     }
 
     /// Makes `change` in the record and in the store.

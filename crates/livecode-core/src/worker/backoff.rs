@@ -10,10 +10,7 @@ use crate::Error;
 /// A random time up to a bound that begins with `first`, doubles with each of the `failures` before this one, and never
 /// goes over `cap`. All of it is random ("full jitter"), so that those who failed together don't come back together.
 pub(super) fn jittered(failures: u32, first: Duration, cap: Duration) -> Duration {
-    let bound = first
-        .saturating_mul(2_u32.saturating_pow(failures))
-        .min(cap)
-        .as_micros();
+    let bound = first.saturating_mul(2_u32.saturating_pow(failures)).min(cap).as_micros();
     Duration::from_micros(fastrand::u64(0..=u64::try_from(bound).unwrap_or(u64::MAX)))
 }
 
@@ -88,14 +85,8 @@ mod tests {
             let pauses: Vec<_> = (0..200).map(|_| jittered(failures, first, cap)).collect();
             let bound = Duration::from_secs(bound);
             assert!(pauses.iter().all(|pause| *pause <= bound));
-            assert!(
-                pauses.iter().any(|pause| *pause > bound / 2),
-                "it comes near the bound"
-            );
-            assert!(
-                pauses.iter().any(|pause| *pause < bound / 2),
-                "it comes near zero"
-            );
+            assert!(pauses.iter().any(|pause| *pause > bound / 2), "it comes near the bound");
+            assert!(pauses.iter().any(|pause| *pause < bound / 2), "it comes near zero");
         }
     }
 }

@@ -45,17 +45,9 @@ impl Drop for Held {
 impl Leases {
     /// Keeps a lease that was just given for `duration`; `stop` fires when it's lost.
     pub(super) fn hold(self: &Arc<Self>, lease: Lease, duration: Duration, stop: CancellationToken) -> Held {
-        let entry = Entry {
-            lease: lease.clone(),
-            until: Instant::now() + duration,
-            stop: stop.clone(),
-        };
+        let entry = Entry { lease: lease.clone(), until: Instant::now() + duration, stop: stop.clone() };
         self.lock().insert(lease.token, entry);
-        Held {
-            lease,
-            stop,
-            leases: self.clone(),
-        }
+        Held { lease, stop, leases: self.clone() }
     }
 
     /// Extends all leases again and again, in one batch; never returns. What can't be extended is lost, and so is what
@@ -107,9 +99,7 @@ impl Leases {
 
     fn lose_lapsed(&self) {
         let now = Instant::now();
-        self.lock()
-            .extract_if(|_, entry| entry.until <= now)
-            .for_each(|(_, entry)| entry.lose());
+        self.lock().extract_if(|_, entry| entry.until <= now).for_each(|(_, entry)| entry.lose());
     }
 
     /// Nothing can panic halfway through a change of the map.

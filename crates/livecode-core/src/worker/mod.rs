@@ -222,9 +222,7 @@ impl Shift {
 
     fn take(self: &Arc<Self>, lease: Lease, attempts: &mut JoinSet<()>) {
         let span = tracing::info_span!("attempt", execution = %lease.id, attempt = lease.attempt);
-        let held = self
-            .leases
-            .hold(lease, self.worker.lease, self.give_back.child_token());
+        let held = self.leases.hold(lease, self.worker.lease, self.give_back.child_token());
         attempts.spawn(self.clone().attempt(held).instrument(span));
     }
 
@@ -233,10 +231,7 @@ impl Shift {
         if timeout(self.worker.grace, all(attempts)).await.is_ok() {
             return;
         }
-        tracing::info!(
-            running = attempts.len(),
-            "the grace is over: giving back what still runs"
-        );
+        tracing::info!(running = attempts.len(), "the grace is over: giving back what still runs");
         self.give_back.cancel();
         if timeout(GIVING_BACK, all(attempts)).await.is_err() {
             tracing::warn!(

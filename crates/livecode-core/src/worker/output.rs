@@ -81,10 +81,7 @@ async fn flush(
                 captured.stdout.len() > written.stdout || captured.stderr.len() > written.stderr
             })
         } else {
-            store
-                .append(execution.id, execution.attempt, output)
-                .await
-                .map(|()| true)
+            store.append(execution.id, execution.attempt, output).await.map(|()| true)
         };
         match tried {
             Ok(true) => break,
@@ -120,11 +117,7 @@ struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self {
-            chunks: Vec::new(),
-            size: 0,
-            since: Instant::now(),
-        }
+        Self { chunks: Vec::new(), size: 0, since: Instant::now() }
     }
 }
 
@@ -148,9 +141,6 @@ impl Batch {
 
     fn take(&mut self) -> Vec<Output> {
         self.size = 0;
-        self.chunks
-            .drain(..)
-            .map(|(stdio, chunk)| Output::new(stdio, chunk))
-            .collect()
+        self.chunks.drain(..).map(|(stdio, chunk)| Output::new(stdio, chunk)).collect()
     }
 }

@@ -34,9 +34,7 @@ impl Worker {
         let now = self.clock.now();
         let older_than = i64::try_from(self.sweep_older_than.as_millis()).unwrap_or(i64::MAX);
         let query = ListQuery {
-            open_since_before: Some(Timestamp::from_millis(
-                now.as_millis().saturating_sub(older_than),
-            )?),
+            open_since_before: Some(Timestamp::from_millis(now.as_millis().saturating_sub(older_than))?),
             page: PageStart::After(after),
             limit: PAGE,
             ..ListQuery::default()
@@ -51,10 +49,7 @@ impl Worker {
         if !jobs.is_empty() {
             self.queue.push(&jobs).await?;
         }
-        Ok(page
-            .last()
-            .filter(|_| page.len() == PAGE)
-            .map(|execution| execution.id))
+        Ok(page.last().filter(|_| page.len() == PAGE).map(|execution| execution.id))
     }
 
     /// What began within the last two leases is left alone: where the queue lost its memory, a worker that is alive

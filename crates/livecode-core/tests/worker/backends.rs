@@ -43,10 +43,7 @@ struct Fates {
 
 impl Fates {
     fn new() -> Self {
-        Self {
-            plan: RwLock::new(Arc::new(|_| ready(Fate::Works).boxed())),
-            calls: Mutex::default(),
-        }
+        Self { plan: RwLock::new(Arc::new(|_| ready(Fate::Works).boxed())), calls: Mutex::default() }
     }
 
     fn set(&self, plan: impl Fn(&'static str) -> Fate + Send + Sync + 'static) {
@@ -68,8 +65,7 @@ impl Fates {
     }
 
     async fn meet<T>(&self, method: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
-        self.meet_or(method, call, || unreachable!("{method} can't pretend"))
-            .await
+        self.meet_or(method, call, || unreachable!("{method} can't pretend")).await
     }
 
     async fn meet_or<T>(
@@ -137,10 +133,7 @@ fated!(FatedQueue);
 
 impl FatedStore {
     pub(crate) fn over(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            fates: Fates::new(),
-        })
+        Arc::new(Self { inner, fates: Fates::new() })
     }
 
     pub(crate) fn new() -> Arc<Self> {
@@ -150,10 +143,7 @@ impl FatedStore {
 
 impl FatedQueue {
     pub(crate) fn over(inner: Arc<dyn Queue>) -> Arc<Self> {
-        Arc::new(Self {
-            inner: RwLock::new(inner),
-            fates: Fates::new(),
-        })
+        Arc::new(Self { inner: RwLock::new(inner), fates: Fates::new() })
     }
 
     pub(crate) fn new() -> Arc<Self> {
@@ -174,9 +164,7 @@ impl FatedQueue {
 #[async_trait]
 impl Store for FatedStore {
     async fn insert_session(&self, session: &Session) -> Result<()> {
-        self.fates
-            .meet("insert_session", self.inner.insert_session(session))
-            .await
+        self.fates.meet("insert_session", self.inner.insert_session(session)).await
     }
 
     async fn session(&self, id: SessionId) -> Result<Session> {
@@ -184,9 +172,7 @@ impl Store for FatedStore {
     }
 
     async fn update_session(&self, session: &Session) -> Result<()> {
-        self.fates
-            .meet("update_session", self.inner.update_session(session))
-            .await
+        self.fates.meet("update_session", self.inner.update_session(session)).await
     }
 
     async fn revisions(
@@ -195,9 +181,7 @@ impl Store for FatedStore {
         before: Option<Revision>,
         limit: usize,
     ) -> Result<Vec<SessionRevision>> {
-        self.fates
-            .meet("revisions", self.inner.revisions(id, before, limit))
-            .await
+        self.fates.meet("revisions", self.inner.revisions(id, before, limit)).await
     }
 
     async fn insert(&self, execution: &Execution) -> Result<Inserted> {
@@ -209,15 +193,11 @@ impl Store for FatedStore {
     }
 
     async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq> {
-        self.fates
-            .meet("update", self.inner.update(execution, output))
-            .await
+        self.fates.meet("update", self.inner.update(execution, output)).await
     }
 
     async fn append(&self, id: ExecutionId, attempt: u32, output: &[Output]) -> Result<()> {
-        self.fates
-            .meet("append", self.inner.append(id, attempt, output))
-            .await
+        self.fates.meet("append", self.inner.append(id, attempt, output)).await
     }
 
     async fn output(&self, id: ExecutionId) -> Result<Captured> {

@@ -42,9 +42,7 @@ async fn a_running_program_that_is_cancelled_ends_and_keeps_its_output() {
     let stage = endless();
     let worker = world.work(&stage);
     let id = world.queue("1").await;
-    world
-        .events_until(id, |event| matches!(event.kind, EventKind::Output { .. }))
-        .await;
+    world.events_until(id, |event| matches!(event.kind, EventKind::Output { .. })).await;
     world.engine.cancel(id).await.unwrap();
     let end = world.end(id).await;
     assert_eq!((end.state, end.attempt), (State::Cancelled, 1));

@@ -43,11 +43,7 @@ async fn whichever_call_fails_before_or_after_its_effect_there_is_one_end() {
                     let calls = calls.clone();
                     move |_: &'static str| {
                         let call = calls.fetch_add(1, Ordering::SeqCst);
-                        if (first..first + in_a_row).contains(&call) {
-                            fate
-                        } else {
-                            Fate::Works
-                        }
+                        if (first..first + in_a_row).contains(&call) { fate } else { Fate::Works }
                     }
                 };
                 let store = FatedStore::over(world.store.clone());

@@ -28,11 +28,7 @@ async fn our_failure_is_tried_again_after_a_pause() {
     let end = world.end(id).await;
     assert_eq!((end.state, end.attempt, end.failures), (State::Completed, 3, 2));
     assert!(end.started_at >= Some(end.run_after));
-    assert_eq!(
-        world.stdout(id).await,
-        "attempt 3\n",
-        "of the latest attempt alone"
-    );
+    assert_eq!(world.stdout(id).await, "attempt 3\n", "of the latest attempt alone");
     worker.stop().await;
     assert_eq!(world.queue_length().await, 0);
 }
@@ -51,10 +47,7 @@ async fn the_pause_before_another_attempt_grows() {
         let end = world.end(id).await;
         assert_eq!((end.attempt, end.failures), (8, 8));
         let all = end.completed_at.unwrap().duration_since(end.created_at);
-        assert!(
-            all <= Duration::from_secs(1 + 2 + 4 + 8 + 16 + 32 + 64 + 1),
-            "{all:?}"
-        );
+        assert!(all <= Duration::from_secs(1 + 2 + 4 + 8 + 16 + 32 + 64 + 1), "{all:?}");
         longest = longest.max(all);
     }
     assert!(longest > Duration::from_secs(30), "{longest:?}");
@@ -84,21 +77,14 @@ async fn what_can_never_work_here_fails_at_once_with_the_remedy() {
     for kind in [ErrorKind::Unsupported, ErrorKind::InvalidArgument] {
         let world = World::new();
         let stage = Arc::new(Stage::new(move |_| async move {
-            Err(Error::new(
-                kind,
-                "user namespaces are switched off: set user.max_user_namespaces",
-            ))
+            Err(Error::new(kind, "user namespaces are switched off: set user.max_user_namespaces"))
         }));
         let worker = world.work(&stage);
         let id = world.queue("1").await;
         let end = world.end(id).await;
         assert_eq!((end.state, end.attempt, end.failures), (State::Failed, 1, 1));
         assert_eq!(end.error_type(), Some(ErrorType::InternalError));
-        assert!(
-            end.error_message()
-                .unwrap()
-                .contains("set user.max_user_namespaces")
-        );
+        assert!(end.error_message().unwrap().contains("set user.max_user_namespaces"));
         worker.stop().await;
     }
 }

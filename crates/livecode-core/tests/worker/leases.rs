@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::pending};
 use livecode_core::{ErrorType, EventKind, State};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     backends::{Fate, FatedQueue, FatedStore},
@@ -49,9 +49,7 @@ async fn what_a_lost_worker_was_running_is_finished_by_another() {
     let stage = first_hangs();
     let lost = world.work(&stage);
     let id = world.queue("1").await;
-    world
-        .events_until(id, |event| matches!(event.kind, EventKind::Output { .. }))
-        .await;
+    world.events_until(id, |event| matches!(event.kind, EventKind::Output { .. })).await;
     lost.kill().await;
     assert_eq!(stage.alive(), 0, "its programs go with it");
     let worker = world.work(&stage);
@@ -100,11 +98,9 @@ async fn a_lost_lease_stops_the_program_and_voids_its_result() {
     let id = world.queue("1").await;
     stage.begun(1).await;
     world.queue.forget();
+    timeout(Duration::from_secs(6), stage.empty()).await.unwrap();
     let end = world.end(id).await;
-    assert_eq!(
-        (end.attempt, end.outcome.unwrap().termination.exit_code()),
-        (2, Some(7))
-    );
+    assert_eq!((end.attempt, end.outcome.unwrap().termination.exit_code()), (2, Some(7)));
     assert_eq!(world.stdout(id).await, "valid\n");
     worker.stop().await;
 }
@@ -132,13 +128,11 @@ async fn programs_are_stopped_when_the_queue_is_away_for_longer_than_a_lease() {
         let worker = world.work(&stage);
         let id = world.queue("1").await;
         stage.begun(1).await;
-        world.queue.slow_plan(move |_| {
-            if hangs {
-                pending().boxed()
-            } else {
-                async { Fate::FailsBefore }.boxed()
-            }
-        });
+        world.queue.slow_plan(
+            move |_| {
+                if hangs { pending().boxed() } else { async { Fate::FailsBefore }.boxed() }
+            },
+        );
         tokio::time::sleep(Duration::from_secs(9)).await;
         assert_eq!(stage.alive(), 1, "a short outage is lived through");
         tokio::time::sleep(Duration::from_secs(15)).await;
@@ -157,12 +151,13 @@ async fn programs_are_stopped_when_the_queue_is_away_for_longer_than_a_lease() {
 async fn a_short_outage_of_the_queue_disturbs_nothing() {
     let world = World::new();
     let stage = Arc::new(Stage::new(|_| async {
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        tokio::time::sleep(Duration::from_secs(35)).await;
         exit(0)
     }));
     let worker = world.work(&stage);
     let id = world.queue("1").await;
     stage.begun(1).await;
+    tokio::time::sleep(Duration::from_secs(21)).await;
     world.queue.plan(|_| Fate::FailsBefore);
     tokio::time::sleep(Duration::from_secs(8)).await;
     world.queue.plan(|_| Fate::Works);
@@ -180,11 +175,7 @@ fn deluded(world: &World, stage: &Arc<Stage>, blind: bool) -> livecode_core::Wor
     });
     let store = FatedStore::over(world.store.clone());
     store.slow_plan(move |method| {
-        if blind && method == "events" {
-            pending().boxed()
-        } else {
-            async { Fate::Works }.boxed()
-        }
+        if blind && method == "events" { pending().boxed() } else { async { Fate::Works }.boxed() }
     });
     world.worker_on(store, queue, stage).concurrency(1)
 }
@@ -221,22 +212,17 @@ async fn a_zombie_can_end_nothing_and_write_nothing() {
                 }
             }))
         };
-        let mut zombie = world.start(&deluded(&world, &dead, true));
+        let zombie = world.start(&deluded(&world, &dead, true));
         let id = world.queue("1").await;
         dead.begun(1).await;
         let worker = world.work(&living);
         living.begun(1).await;
         // It wakes while the other one runs.
         gate.add_permits(1);
-        zombie.shutdown.cancel();
-        zombie.ended().await;
-        assert_eq!(dead.alive(), 0);
+        timeout(Duration::from_secs(1), dead.empty()).await.unwrap();
+        zombie.stop().await;
         let running = world.engine.execution(id).await.unwrap();
-        assert_eq!(
-            (running.state, running.attempt, running.failures),
-            (State::Running, 2, 1),
-            "{late}"
-        );
+        assert_eq!((running.state, running.attempt, running.failures), (State::Running, 2, 1), "{late}");
         living_gate.add_permits(1);
         let end = world.end(id).await;
         assert_eq!(end.outcome.unwrap().termination.exit_code(), Some(5));
@@ -257,9 +243,7 @@ async fn a_zombie_that_sees_the_record_move_on_stops_its_program() {
     assert_eq!(world.end(id).await.state, State::Completed);
     // No time passes: nothing but the record can have told it.
     let now = world.now();
-    while dead.alive() > 0 {
-        tokio::task::yield_now().await;
-    }
+    dead.empty().await;
     assert_eq!(world.now(), now);
     drop(zombie);
     worker.stop().await;

@@ -32,11 +32,7 @@ async fn the_output_of_a_short_program_comes_with_its_end() {
     world.end(id).await;
     assert_eq!(world.stdout(id).await, "one\nthree\n");
     assert_eq!(
-        (
-            world.store.calls("append"),
-            world.store.calls("update"),
-            world.store.calls("events")
-        ),
+        (world.store.calls("append"), world.store.calls("update"), world.store.calls("events")),
         (0, 2, 1),
         "only start and finish; the events are this test's"
     );
@@ -61,9 +57,7 @@ async fn live_output_reaches_a_follower_before_the_end() {
     };
     let worker = world.work(&stage);
     let id = world.queue("1").await;
-    let seen = world
-        .events_until(id, |event| matches!(event.kind, EventKind::Output { .. }))
-        .await;
+    let seen = world.events_until(id, |event| matches!(event.kind, EventKind::Output { .. })).await;
     assert_eq!(seen.len(), 3, "queued, running, output: {seen:?}");
     assert_eq!(world.engine.execution(id).await.unwrap().state, State::Running);
     gate.add_permits(1);
@@ -88,6 +82,8 @@ async fn many_small_writes_make_few_appends_and_stay_in_order() {
     let expected: String = (0..1_000).map(|line| format!("{line}\n")).collect();
     assert_eq!(world.stdout(id).await, expected);
     let appends = world.store.calls("append");
+    let events = world.events_until(id, |event| matches!(event.kind, EventKind::End(_))).await;
+    assert!(events.len() <= appends + 5, "lines that wait together are one event");
     assert!((20..=60).contains(&appends), "one every 20 ms or so: {appends}");
     worker.stop().await;
 }
@@ -106,10 +102,7 @@ async fn streams_keep_the_order_in_which_they_were_written() {
     let id = world.queue("1").await;
     let mut last = Stdio::Stderr;
     let mut chunks = 0;
-    for event in world
-        .events_until(id, |event| matches!(event.kind, EventKind::End(_)))
-        .await
-    {
+    for event in world.events_until(id, |event| matches!(event.kind, EventKind::End(_))).await {
         if let EventKind::Output { output, .. } = event.kind {
             assert_ne!(output.stdio, last);
             last = output.stdio;
@@ -117,6 +110,7 @@ async fn streams_keep_the_order_in_which_they_were_written() {
         }
     }
     assert_eq!(chunks, 4_000);
+    assert!(world.store.calls("append") >= 3, "a batch has a thousand chunks at most");
     worker.stop().await;
 }
 
@@ -173,6 +167,8 @@ async fn output_is_written_once_whether_or_not_a_failed_append_took_effect() {
             for line in 0..20 {
                 scene.print(&format!("{line}\n")).await;
                 tokio::time::sleep(Duration::from_millis(50)).await;
+                scene.write(Stdio::Stderr, &format!("{line}\n")).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             exit(0)
         }));
@@ -185,7 +181,9 @@ async fn output_is_written_once_whether_or_not_a_failed_append_took_effect() {
         let id = world.queue("1").await;
         assert_eq!(world.end(id).await.state, State::Completed);
         let expected: String = (0..20).map(|line| format!("{line}\n")).collect();
-        assert_eq!(world.stdout(id).await, expected, "{fate:?}");
+        let captured = world.engine.output(id).await.unwrap();
+        assert_eq!(captured.stdout, expected.as_bytes(), "{fate:?}");
+        assert_eq!(captured.stderr, expected.as_bytes(), "{fate:?}");
         assert_eq!(stage.count(), 1);
         worker.stop().await;
     }

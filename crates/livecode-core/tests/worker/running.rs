@@ -144,10 +144,7 @@ async fn a_queue_that_comes_back_is_served_again() {
     let id = world.queue("1").await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let tries = world.queue.calls("claim");
-    assert!(
-        (6..100).contains(&tries),
-        "it backs off, and goes on trying: {tries}"
-    );
+    assert!((6..100).contains(&tries), "it backs off, and goes on trying: {tries}");
     world.queue.plan(|_| Fate::Works);
     assert_eq!(world.end(id).await.state, State::Completed);
     worker.stop().await;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use livecode_core::{Outcome, State, Termination};
 use tokio::sync::Semaphore;
 
@@ -55,10 +56,7 @@ async fn what_takes_longer_than_the_grace_is_given_back_and_counts_as_no_failure
     worker.stop().await;
     assert_eq!(stage.alive(), 0);
     let queued = world.engine.execution(id).await.unwrap();
-    assert_eq!(
-        (queued.state, queued.attempt, queued.failures),
-        (State::Queued, 2, 0)
-    );
+    assert_eq!((queued.state, queued.attempt, queued.failures), (State::Queued, 2, 0));
     // Another worker takes it at once.
     let before = world.now();
     let other = world.start(&world.worker(&stage).max_attempts(1));
@@ -118,23 +116,44 @@ async fn nothing_more_is_begun_after_a_shutdown() {
     worker.stop().await;
     assert_eq!(world.end(first).await.state, State::Completed);
     let second = world.engine.execution(second).await.unwrap();
-    assert_eq!(
-        (second.state, second.attempt, stage.count()),
-        (State::Queued, 1, 1)
-    );
+    assert_eq!((second.state, second.attempt, stage.count()), (State::Queued, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_claimed_while_a_shutdown_comes_is_not_begun() {
+    for slow in ["get", "claim"] {
+        let world = World::new();
+        let stage = takes(1);
+        let plan = move |method| {
+            async move {
+                if method == slow {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Fate::Works
+            }
+            .boxed()
+        };
+        let id = world.queue("1").await;
+        world.store.slow_plan(plan);
+        world.queue.slow_plan(plan);
+        let worker = world.work(&stage);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        worker.stop().await;
+        assert_eq!(stage.count(), 0);
+        let before = world.now();
+        let other = world.work(&stage);
+        stage.begun(1).await;
+        assert!(world.now().duration_since(before) < Duration::from_secs(1), "{slow}");
+        assert_eq!(world.end(id).await.attempt, 1);
+        other.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_claimed_and_not_begun_is_available_at_once() {
     let world = World::new();
     let stage = takes(1);
-    world.store.plan(|method| {
-        if method == "get" {
-            Fate::FailsBefore
-        } else {
-            Fate::Works
-        }
-    });
+    world.store.plan(|method| if method == "get" { Fate::FailsBefore } else { Fate::Works });
     let worker = world.work(&stage);
     let id = world.queue("1").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -180,4 +199,17 @@ async fn dropping_the_future_stops_everything() {
     stage.begun(2).await;
     worker.kill().await;
     assert_eq!(stage.alive(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_away_holds_up_no_shutdown() {
+    for _ in 0..20 {
+        let world = World::new();
+        world.queue.plan(|_| Fate::FailsBefore);
+        let worker = world.work(&takes(1));
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        let before = world.now();
+        worker.stop().await;
+        assert!(world.now().duration_since(before) < Duration::from_secs(1));
+    }
 }

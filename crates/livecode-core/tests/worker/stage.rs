@@ -17,7 +17,7 @@ type Play = dyn Fn(Scene) -> BoxFuture<'static, Result<Outcome>> + Send + Sync;
 pub(crate) struct Stage {
     play: Box<Play>,
     begun: watch::Sender<usize>,
-    alive: AtomicUsize,
+    alive: watch::Sender<usize>,
     most: AtomicUsize,
 }
 
@@ -39,7 +39,7 @@ impl Stage {
         Self {
             play: Box::new(move |scene| Box::pin(play(scene))),
             begun: watch::Sender::new(0),
-            alive: AtomicUsize::new(0),
+            alive: watch::Sender::new(0),
             most: AtomicUsize::new(0),
         }
     }
@@ -57,7 +57,13 @@ impl Stage {
 
     /// How many programs are there now.
     pub(crate) fn alive(&self) -> usize {
-        self.alive.load(Ordering::SeqCst)
+        *self.alive.borrow()
+    }
+
+    /// As soon as no program is there.
+    pub(crate) async fn empty(&self) {
+        let mut alive = self.alive.subscribe();
+        alive.wait_for(|alive| *alive == 0).await.unwrap();
     }
 
     /// The most programs that were there at a time.
@@ -66,11 +72,11 @@ impl Stage {
     }
 }
 
-struct Alive<'a>(&'a AtomicUsize);
+struct Alive<'a>(&'a watch::Sender<usize>);
 
 impl Drop for Alive<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.send_modify(|alive| *alive -= 1);
     }
 }
 
@@ -83,17 +89,13 @@ impl fmt::Debug for Stage {
 #[async_trait]
 impl Sandbox for Stage {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            name: "stage".into(),
-            enforced: Vec::new(),
-            missing: Vec::new(),
-        }
+        Capabilities { name: "stage".into(), enforced: Vec::new(), missing: Vec::new() }
     }
 
     async fn run(&self, program: &Program, io: Io, cancel: &CancellationToken) -> Result<Outcome> {
-        let alive = self.alive.fetch_add(1, Ordering::SeqCst) + 1;
+        self.alive.send_modify(|alive| *alive += 1);
         let _alive = Alive(&self.alive);
-        self.most.fetch_max(alive, Ordering::SeqCst);
+        self.most.fetch_max(self.alive(), Ordering::SeqCst);
         let nth = *self.begun.borrow() + 1;
         self.begun.send_replace(nth);
         let scene = Scene {

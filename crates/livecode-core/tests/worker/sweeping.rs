@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use livecode_core::State;
+use livecode_core::{Change, State, Store};
 
 use crate::{
     backends::Fate,
@@ -18,9 +18,7 @@ fn short() -> Arc<Stage> {
 async fn an_execution_whose_push_was_lost_is_found() {
     for fate in [Fate::Pretends, Fate::FailsBefore] {
         let world = World::new();
-        world
-            .queue
-            .plan(move |method| if method == "push" { fate } else { Fate::Works });
+        world.queue.plan(move |method| if method == "push" { fate } else { Fate::Works });
         let stage = short();
         let worker = world.work(&stage);
         let id = world.queue("1").await;
@@ -41,13 +39,7 @@ async fn a_retry_whose_push_was_lost_is_found_and_not_started_early() {
         exit(0)
     }));
     let id = world.queue("1").await;
-    world.queue.plan(|method| {
-        if method == "push" {
-            Fate::Pretends
-        } else {
-            Fate::Works
-        }
-    });
+    world.queue.plan(|method| if method == "push" { Fate::Pretends } else { Fate::Works });
     let worker = world.work(&stage);
     world.reaches(id, State::Queued, 2).await;
     world.queue.plan(|_| Fate::Works);
@@ -60,13 +52,10 @@ async fn a_retry_whose_push_was_lost_is_found_and_not_started_early() {
 #[tokio::test(start_paused = true)]
 async fn what_a_dead_worker_was_running_is_found_after_the_queue_lost_its_memory() {
     let world = World::new();
-    let stage = Arc::new(Stage::new(|scene| async move {
-        if scene.nth == 1 {
-            scene.last().await
-        } else {
-            exit(0)
-        }
-    }));
+    let stage =
+        Arc::new(Stage::new(
+            |scene| async move { if scene.nth == 1 { scene.last().await } else { exit(0) } },
+        ));
     let lost = world.work(&stage);
     let id = world.queue("1").await;
     stage.begun(1).await;
@@ -84,21 +73,14 @@ async fn everything_queued_survives_the_loss_of_the_queues_memory() {
     let stage = short();
     let mut ids = Vec::new();
     for nth in 0..100 {
-        ids.push(
-            world
-                .queue_after(&format!("{nth}"), Duration::from_secs(nth % 40))
-                .await,
-        );
+        ids.push(world.queue_after(&format!("{nth}"), Duration::from_secs(nth % 40)).await);
     }
     world.queue.forget();
     let worker = world.work(&stage);
     for id in ids {
         let end = world.end(id).await;
         assert_eq!((end.state, end.attempt), (State::Completed, 1));
-        assert!(
-            end.started_at >= Some(end.run_after),
-            "not before its delay has passed"
-        );
+        assert!(end.started_at >= Some(end.run_after), "not before its delay has passed");
     }
     assert_eq!(stage.count(), 100);
     worker.stop().await;
@@ -107,22 +89,12 @@ async fn everything_queued_survives_the_loss_of_the_queues_memory() {
 #[tokio::test(start_paused = true)]
 async fn a_backlog_longer_than_a_page_is_covered() {
     let world = World::new();
-    world.queue.plan(|method| {
-        if method == "push" {
-            Fate::Pretends
-        } else {
-            Fate::Works
-        }
-    });
+    world.queue.plan(|method| if method == "push" { Fate::Pretends } else { Fate::Works });
     let mut ids = Vec::new();
     for nth in 0..1_200 {
         // The oldest thousand are what is waiting for its time.
         let delay = if nth < 1_000 { 86_400 } else { 0 };
-        ids.push(
-            world
-                .queue_after(&format!("{nth}"), Duration::from_secs(delay))
-                .await,
-        );
+        ids.push(world.queue_after(&format!("{nth}"), Duration::from_secs(delay)).await);
     }
     world.queue.plan(|_| Fate::Works);
     let stage = short();
@@ -141,10 +113,8 @@ async fn a_program_that_runs_for_long_is_not_disturbed() {
         tokio::time::sleep(Duration::from_secs(39)).await;
         exit(0)
     }));
-    let sweeper = world
-        .worker(&stage)
-        .lease(Duration::from_secs(1))
-        .sweep(Duration::from_secs(1), Duration::ZERO);
+    let sweeper =
+        world.worker(&stage).lease(Duration::from_secs(1)).sweep(Duration::from_secs(1), Duration::ZERO);
     let workers = [(); 3].map(|()| world.start(&sweeper));
     let id = world.queue("1").await;
     let end = world.end(id).await;
@@ -158,12 +128,13 @@ async fn a_program_that_runs_for_long_is_not_disturbed() {
 async fn what_began_a_moment_ago_is_not_started_anew_because_the_queue_lost_its_memory() {
     let world = World::new();
     let stage = Arc::new(Stage::new(|_| async {
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        tokio::time::sleep(Duration::from_secs(19)).await;
         exit(0)
     }));
     let workers = [(); 2].map(|()| {
         let sweeper = world
             .worker(&stage)
+            .lease(Duration::from_secs(60))
             .sweep(Duration::from_millis(500), Duration::ZERO);
         world.start(&sweeper)
     });
@@ -175,4 +146,26 @@ async fn what_began_a_moment_ago_is_not_started_anew_because_the_queue_lost_its_
     for worker in workers {
         worker.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_an_earlier_attempt_doesnt_start_a_later_one_before_its_time() {
+    let world = World::new();
+    let stage = short();
+    let id = world.queue("1").await;
+    // Somebody gave it back for an hour, and died before pushing that.
+    let mut execution = world.engine.execution(id).await.unwrap();
+    let hour = world.now().saturating_add(Duration::from_secs(3600));
+    for change in
+        [Change::Start, Change::Requeue { run_after: hour, failure: Some("no memory for a sandbox".into()) }]
+    {
+        execution.apply(change, world.now()).unwrap();
+        world.store.update(&execution, &[]).await.unwrap();
+    }
+    let worker = world.work(&stage);
+    let end = world.end(id).await;
+    assert_eq!((end.state, end.attempt), (State::Completed, 2));
+    assert!(end.started_at >= Some(hour));
+    worker.stop().await;
+    assert_eq!(world.queue_length().await, 0);
 }

@@ -34,9 +34,7 @@ struct PausedClock(Instant);
 
 impl Clock for PausedClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(1_769_000_000_000)
-            .unwrap()
-            .saturating_add(self.0.elapsed())
+        Timestamp::from_millis(1_769_000_000_000).unwrap().saturating_add(self.0.elapsed())
     }
 }
 
@@ -56,10 +54,6 @@ impl Working {
     /// Asks for the end and waits for it.
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        self.ended().await;
-    }
-
-    pub(crate) async fn ended(&mut self) {
         timeout(HANGS, &mut self.task).await.unwrap().unwrap();
     }
 
@@ -76,12 +70,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let (store, queue) = (FatedStore::new(), FatedQueue::new());
         let clock = Arc::new(PausedClock(Instant::now()));
-        Self {
-            engine: Engine::new(store.clone(), queue.clone()).clock(clock.clone()),
-            store,
-            queue,
-            clock,
-        }
+        Self { engine: Engine::new(store.clone(), queue.clone()).clock(clock.clone()), store, queue, clock }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -100,18 +89,13 @@ impl World {
         queue: Arc<dyn Queue>,
         stage: &Arc<Stage>,
     ) -> Worker {
-        Worker::new(store, queue, Runner::shared(stage.clone()))
-            .clock(self.clock.clone())
-            .concurrency(2)
+        Worker::new(store, queue, Runner::shared(stage.clone())).clock(self.clock.clone()).concurrency(2)
     }
 
     pub(crate) fn start(&self, worker: &Worker) -> Working {
         let (worker, shutdown) = (worker.clone(), CancellationToken::new());
         let token = shutdown.clone();
-        Working {
-            shutdown,
-            task: tokio::spawn(async move { worker.run(token).await }),
-        }
+        Working { shutdown, task: tokio::spawn(async move { worker.run(token).await }) }
     }
 
     /// A worker at work.
@@ -126,14 +110,8 @@ impl World {
 
     /// Queues a program that isn't to be started for a while.
     pub(crate) async fn queue_after(&self, source: &str, delay: Duration) -> ExecutionId {
-        let options = RunOptions {
-            delay,
-            ..RunOptions::default()
-        };
-        let accepted = self
-            .engine
-            .run(ExecutionSpec::new("python", source), options)
-            .await;
+        let options = RunOptions { delay, ..RunOptions::default() };
+        let accepted = self.engine.run(ExecutionSpec::new("python", source), options).await;
         accepted.unwrap().execution.id
     }
 
@@ -145,12 +123,7 @@ impl World {
 
     /// Pushes a job past the engine.
     pub(crate) async fn push(&self, id: ExecutionId, attempt: u32) {
-        let job = Job {
-            id,
-            attempt,
-            delay: Duration::ZERO,
-            priority: 0,
-        };
+        let job = Job { id, attempt, delay: Duration::ZERO, priority: 0 };
         self.queue.push(&[job]).await.unwrap();
     }
 
@@ -182,9 +155,7 @@ impl World {
     /// Waits for the end, and checks that the log is one that may be: without gaps, one attempt after the other, each
     /// started once, output only of the one that runs, one end, which is the record.
     pub(crate) async fn end(&self, id: ExecutionId) -> Execution {
-        let log = self
-            .events_until(id, |event| matches!(event.kind, EventKind::End(_)))
-            .await;
+        let log = self.events_until(id, |event| matches!(event.kind, EventKind::End(_))).await;
         let mut running = None;
         let mut latest = 0;
         let mut starts: HashMap<u32, usize> = HashMap::new();
@@ -193,11 +164,7 @@ impl World {
             assert_eq!(event.seq, Seq(index as u64 + 1));
             assert_eq!(end, None, "nothing follows the end");
             match event.kind {
-                EventKind::Status {
-                    state,
-                    attempt,
-                    cancel_requested,
-                } => {
+                EventKind::Status { state, attempt, cancel_requested } => {
                     assert!(attempt >= latest);
                     latest = attempt;
                     if state == State::Running && !cancel_requested {
@@ -209,10 +176,7 @@ impl World {
                 EventKind::End(execution) => end = Some(*execution),
             }
         }
-        assert!(
-            starts.values().all(|starts| *starts == 1),
-            "an attempt is started once: {starts:?}"
-        );
+        assert!(starts.values().all(|starts| *starts == 1), "an attempt is started once: {starts:?}");
         let end = end.unwrap();
         assert_eq!(end, self.engine.execution(id).await.unwrap());
         end
