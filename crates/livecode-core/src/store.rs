@@ -85,7 +85,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn session(&self, id: SessionId) -> Result<Session>;
 
     /// Replaces the session where the stored version is `session.version - 1`, else fails with `Conflict`; `NotFound`
-    /// where there is none. Where the revision is higher than the stored one, its source is added to the history.
+    /// where there is none. Where the revision is higher than the stored one, its source is added to the history, as
+    /// saved at `session.updated_at`.
     async fn update_session(&self, session: &Session) -> Result<()>;
 
     /// The session's history, newest first: revisions below `before`, or from the newest on, at most `limit`. Empty where
@@ -113,11 +114,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// back the last sequence number.
     async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq>;
 
-    /// Adds to the log where the stored execution is running its attempt `attempt`, else fails with `Conflict`;
-    /// `NotFound` where there is none.
+    /// Adds to the log, one event for each chunk, where the stored execution is running its attempt `attempt`, else
+    /// fails with `Conflict`; `NotFound` where there is none.
     async fn append(&self, id: ExecutionId, attempt: u32, output: &[Output]) -> Result<()>;
 
-    /// What the program has written in its latest attempt; or `NotFound`.
+    /// What the program has written in the attempt [`Execution::attempt`], nothing where that one is queued; or
+    /// `NotFound`.
     async fn output(&self, id: ExecutionId) -> Result<Captured>;
 
     /// The log after `after`: what is there, then what comes, until after the end event. Each event once, in order,

@@ -81,17 +81,10 @@ mod tests {
             include_str!("sandbox/containment.rs"),
         ];
         let shared = [include_str!("shared.rs")];
-        for files in [
-            store.as_slice(),
-            queue.as_slice(),
-            sandbox.as_slice(),
-            shared.as_slice(),
-        ] {
+        for files in [store.as_slice(), queue.as_slice(), sandbox.as_slice(), shared.as_slice()] {
             let suite = files[0];
             let listed: Vec<&str> = suite.split_whitespace().collect();
-            let cases = files
-                .iter()
-                .flat_map(|file| file.split("\npub async fn ").skip(1));
+            let cases = files.iter().flat_map(|file| file.split("\npub async fn ").skip(1));
             for case in cases.filter_map(|rest| rest.split(['(', '<']).next()) {
                 assert!(listed.contains(&case), "{case} is never run");
             }
