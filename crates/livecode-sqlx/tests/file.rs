@@ -38,6 +38,9 @@ async fn a_new_file_may_be_opened_by_many_at_once() {
         let store = database.unwrap().store();
         assert_eq!(store.insert(&execution).await.unwrap(), Inserted::New);
     }
+    let journal: String =
+        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut raw(&url).await).await.unwrap();
+    assert_eq!(journal, "wal");
 }
 
 #[tokio::test]

@@ -5,11 +5,10 @@ use std::{collections::VecDeque, sync::Arc};
 use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use livecode_core::{Event, EventKind, ExecutionId, Follow, Result, Seq, State};
 use sqlx::SqliteConnection;
+use tokio::sync::watch;
 
 use super::{
-    Database,
-    changes::Following,
-    executions,
+    Database, executions,
     rows::{self, column, signed},
 };
 use crate::error::from_sqlx;
@@ -25,7 +24,7 @@ pub(super) fn events(
     follow: Follow,
 ) -> BoxStream<'static, Result<Event>> {
     let follower =
-        Follower { database, id, follow, seen: after, page: VecDeque::new(), ended: false, following: None };
+        Follower { database, id, follow, seen: after, page: VecDeque::new(), ended: false, grown: None };
     stream::try_unfold(follower, async |mut follower| {
         let event = follower.next().await?;
         Ok(event.map(|event| (event, follower)))
@@ -43,7 +42,7 @@ struct Follower {
     /// Whether the page is the last one.
     ended: bool,
     /// While there is something to wait for; a log that has ended is just read.
-    following: Option<Following>,
+    grown: Option<watch::Receiver<Seq>>,
 }
 
 impl Follower {
@@ -55,15 +54,16 @@ impl Follower {
             if self.ended {
                 return Ok(None);
             }
-            if let Some(following) = &mut self.following {
-                following.mark();
+            if let Some(grown) = &mut self.grown {
+                grown.mark_unchanged();
             }
             self.read().await?;
             if self.page.is_empty() && !self.ended {
-                match &mut self.following {
+                match &mut self.grown {
                     // What came before the subscription wouldn't end the wait: look once more.
-                    None => self.following = Some(self.database.changes.follow(self.id)),
-                    Some(following) => following.grown().await,
+                    None => self.grown = Some(self.database.waiters.log(self.id)),
+                    // The sender outlives its receivers, so this ends by a change only.
+                    Some(grown) => grown.changed().await.unwrap_or(()),
                 }
             }
         }

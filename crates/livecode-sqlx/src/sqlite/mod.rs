@@ -1,6 +1,5 @@
 //! SQLite: one file, one writer, many readers, any number of processes.
 
-mod changes;
 mod events;
 mod executions;
 mod queue;
@@ -8,6 +7,7 @@ mod rows;
 mod schema;
 mod sessions;
 mod store;
+mod waiters;
 mod writer;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -18,8 +18,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
-use self::{changes::Changes, writer::Writer};
 pub use self::{queue::SqliteQueue, store::SqliteStore};
+use self::{waiters::Waiters, writer::Writer};
 use crate::error::from_sqlx;
 
 /// How long to wait for a lock that another process has. Far longer than any of ours has one.
@@ -27,6 +27,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long between two tries, where it's not SQLite that waits: about as long as a transaction takes.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
+/// How much of the write-ahead log's file stays after a burst, in bytes: it's written again from its start.
+const WAL_KEPT: &str = "67108864";
 
 /// Connections that read at a time, the one that looks for other processes' changes included. More would only take turns:
 /// reading is a matter of microseconds.
@@ -37,9 +40,12 @@ const READERS: u32 = 5;
 /// Several processes may have the file open, on one machine; it must not lie on a network file system. What one writes
 /// the others' followers and claimers notice within some 20 ms.
 ///
-/// Whatever kills the process, nothing that was answered `Ok` is lost (a write-ahead log). Of a power cut the same is true
-/// for what somebody relies on: sessions, accepted executions and their ends. Steps in between (claims, starts, output of
-/// what hasn't ended) may be gone with the last moments before it; the execution is run again then.
+/// Whatever kills the process, nothing that was answered `Ok` is lost: it's in a write-ahead log, which the operating system
+/// has. A power cut doesn't take what somebody relies on either: sessions, accepted executions, wishes to cancel and ends are
+/// on the disk when they are answered, and all that came before them. Steps in between (claims, starts, output) may be lost
+/// with the last moments before the cut: the execution is run again then, and the log of the new run has numbers that the
+/// log of the lost one had. To sync at those steps as well would cost each run three more waits for the disk and gain
+/// nothing that lasts.
 ///
 /// It lives in the tokio runtime in which it was opened. Clones, stores and queues share it; it's closed when the last
 /// one is dropped.
@@ -66,7 +72,7 @@ pub struct Sqlite {
 struct Database {
     writer: Writer,
     readers: SqlitePool,
-    changes: Changes,
+    waiters: Waiters,
 }
 
 impl Sqlite {
@@ -88,11 +94,14 @@ impl Sqlite {
             .create_if_missing(true)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
+            .pragma("journal_size_limit", WAL_KEPT)
             .disable_statement_logging();
         let mut connection = options.connect().await.map_err(from_sqlx)?;
         schema::prepare(&mut connection, path).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .acquire_slow_threshold(BUSY_TIMEOUT)
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
@@ -100,7 +109,7 @@ impl Sqlite {
         Ok(Self {
             database: Arc::new(Database {
                 writer: Writer::start(options.create_if_missing(false), connection),
-                changes: Changes::new(readers.clone()),
+                waiters: Waiters::new(readers.clone()),
                 readers,
             }),
         })
@@ -120,7 +129,7 @@ impl Sqlite {
 
 /// The file that a URL names.
 fn path(url: &str) -> Result<&Path> {
-    let refuse = |reason| Err(Error::invalid(format!("'{url}' is not the URL of a database file: {reason}")));
+    let refuse = |reason| Err(Error::invalid(format!("{url:?} is not the URL of a database file: {reason}")));
     let Some(path) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) else {
         return refuse("it begins with sqlite:// and goes on with a path");
     };

@@ -59,7 +59,7 @@ impl Queue for SqliteQueue {
             .writer
             .write(Survives::Kill, move |connection| async move { push(connection, &jobs).await }.boxed())
             .await?;
-        self.database.changes.jobs_came();
+        self.database.waiters.jobs_came();
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl Queue for SqliteQueue {
             }
             match &mut arrivals {
                 // What came before the subscription wouldn't end the wait: look once more.
-                None => arrivals = Some(self.database.changes.jobs()),
+                None => arrivals = Some(self.database.waiters.jobs()),
                 Some(arrivals) => {
                     let until = next.map_or(deadline, |next| later(now, next).min(deadline));
                     tokio::select! {

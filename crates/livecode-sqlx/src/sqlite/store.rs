@@ -102,7 +102,7 @@ impl Store for SqliteStore {
             })
             .await?;
         if is_queue {
-            self.database.changes.jobs_came();
+            self.database.waiters.jobs_came();
         }
         Ok(inserted)
     }
@@ -114,8 +114,9 @@ impl Store for SqliteStore {
 
     async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq> {
         let id = execution.id;
-        // An end is told to people; what leads to it is made again where it's lost.
-        let survives = if execution.state.is_terminal() { Survives::PowerCut } else { Survives::Kill };
+        // Ends and wishes are told to people; the steps between are made again where they are lost.
+        let is_told = execution.state.is_terminal() || execution.cancel_requested_at.is_some();
+        let survives = if is_told { Survives::PowerCut } else { Survives::Kill };
         let (execution, output) = (execution.clone(), output.to_vec());
         let is_queue = self.is_queue;
         let last = self
@@ -125,7 +126,7 @@ impl Store for SqliteStore {
                 executions::update(connection, execution, output, is_queue).boxed()
             })
             .await?;
-        self.database.changes.log_grew(id, last);
+        self.database.waiters.log_grew(id, last);
         Ok(last)
     }
 
@@ -138,7 +139,7 @@ impl Store for SqliteStore {
                 executions::append(connection, id, attempt, output).boxed()
             })
             .await?;
-        self.database.changes.log_grew(id, last);
+        self.database.waiters.log_grew(id, last);
         Ok(())
     }
 

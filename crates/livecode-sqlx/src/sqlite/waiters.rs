@@ -20,7 +20,7 @@ use crate::error::from_sqlx;
 const EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug)]
-pub(super) struct Changes {
+pub(super) struct Waiters {
     shared: Arc<Shared>,
 }
 
@@ -36,13 +36,13 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Followed {
-    /// The last sequence number known of each log that somebody follows.
+    /// How far each log reaches that somebody follows, as far as they have been told.
     logs: HashMap<ExecutionId, watch::Sender<Seq>>,
     /// Whether the poll is running.
     polled: bool,
 }
 
-impl Changes {
+impl Waiters {
     pub(super) fn new(readers: SqlitePool) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -57,7 +57,11 @@ impl Changes {
     /// Tells the followers of a log that it reaches to `last` now.
     pub(super) fn log_grew(&self, id: ExecutionId, last: Seq) {
         if let Some(log) = self.followed().logs.get(&id) {
-            tell(log, last);
+            log.send_if_modified(|known| {
+                let grown = last > *known;
+                *known = last.max(*known);
+                grown
+            });
         }
     }
 
@@ -66,15 +70,15 @@ impl Changes {
         self.shared.jobs.send_replace(());
     }
 
-    /// Hears of everything added to a log from now on.
-    pub(super) fn follow(&self, id: ExecutionId) -> Following {
+    /// Hears of everything added to a log from now on, and perhaps more often.
+    pub(super) fn log(&self, id: ExecutionId) -> watch::Receiver<Seq> {
         let mut followed = self.followed();
-        let grown = followed.logs.entry(id).or_default().subscribe();
+        let log = followed.logs.entry(id).or_default().subscribe();
         self.poll(&mut followed);
-        Following { changes: self.clone(), id, grown }
+        log
     }
 
-    /// Hears of every job from now on.
+    /// Hears of every job from now on, and perhaps more often.
     pub(super) fn jobs(&self) -> watch::Receiver<()> {
         let mut followed = self.followed();
         let jobs = self.shared.jobs.subscribe();
@@ -110,9 +114,10 @@ impl Changes {
         }
     }
 
-    /// Whether anybody waits; where nobody does, the next who will starts the poll anew.
+    /// Whether anybody waits; where nobody does, the next who will starts the poll anew. Forgets those who have gone.
     fn is_awaited(&self) -> bool {
         let mut followed = self.followed();
+        followed.logs.retain(|_, log| log.receiver_count() > 0);
         followed.polled = !followed.logs.is_empty() || self.shared.jobs.receiver_count() > 0;
         followed.polled
     }
@@ -151,14 +156,6 @@ impl Changes {
     }
 }
 
-fn tell(log: &watch::Sender<Seq>, last: Seq) {
-    log.send_if_modified(|known| {
-        let grown = last > *known;
-        *known = last.max(*known);
-        grown
-    });
-}
-
 /// A connection to look through, and the version of the file that it saw last.
 #[derive(Debug)]
 struct Watched {
@@ -166,33 +163,28 @@ struct Watched {
     version: i64,
 }
 
-/// A subscription to one log.
-#[derive(Debug)]
-pub(super) struct Following {
-    changes: Changes,
-    id: ExecutionId,
-    grown: watch::Receiver<Seq>,
-}
+#[cfg(test)]
+mod tests {
+    use livecode_core::{Clock, ExecutionId, SystemClock};
 
-impl Following {
-    /// From here on, what comes ends the next [`Following::grown`].
-    pub(super) fn mark(&mut self) {
-        self.grown.mark_unchanged();
-    }
+    use crate::Sqlite;
 
-    /// Waits until something has come since [`Following::mark`], or may have.
-    pub(super) async fn grown(&mut self) {
-        // The sender is dropped after the last receiver, so this ends by a change only.
-        self.grown.changed().await.ok();
-    }
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        let mut followed = self.changes.followed();
-        // This receiver is still counted.
-        if followed.logs.get(&self.id).is_some_and(|log| log.receiver_count() <= 1) {
-            followed.logs.remove(&self.id);
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_poll_runs_only_while_somebody_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/livecode.db", directory.path().display());
+        let waiters = Sqlite::open(&url).await.unwrap().database.waiters.clone();
+        assert!(!waiters.followed().polled);
+        for _ in 0..3 {
+            let log = waiters.log(ExecutionId::generate(SystemClock.now()));
+            let mut jobs = waiters.jobs();
+            jobs.changed().await.unwrap();
+            assert!(waiters.followed().polled);
+            drop((log, jobs));
+            while waiters.followed().polled {
+                tokio::task::yield_now().await;
+            }
+            assert!(waiters.followed().logs.is_empty());
         }
     }
 }
