@@ -167,6 +167,8 @@ impl Shift {
             recorded
         };
         let (ran, recorded) = select! {
+            // The program first: one that has ended needs no timer.
+            biased;
             both = async { join!(program, output) } => both,
             never = self.watch(held, execution, started, &cancel) => match never {},
         };

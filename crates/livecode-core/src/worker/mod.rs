@@ -195,7 +195,7 @@ impl Shift {
                 Ok(leases) => {
                     outage.succeeded();
                     backoff.reset();
-                    // At a shutdown they are begun by being given back.
+                    // At a shutdown these attempts begin nothing: they give their leases back.
                     leases.into_iter().for_each(|lease| self.take(lease, attempts));
                 }
                 Err(error) => {
