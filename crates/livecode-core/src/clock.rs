@@ -23,11 +23,9 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// Milliseconds since 1970-01-01T00:00:00Z; refused outside the years -9999 to 9999.
     pub fn from_millis(millis: i64) -> Result<Self> {
-        jiff::Timestamp::from_millisecond(millis)
-            .map(|_| Self(millis))
-            .map_err(|error| {
-                Error::invalid(format!("timestamp {millis} ms is out of range")).with_source(error)
-            })
+        jiff::Timestamp::from_millisecond(millis).map(|_| Self(millis)).map_err(|error| {
+            Error::invalid(format!("timestamp {millis} ms is out of range")).with_source(error)
+        })
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -39,11 +37,7 @@ impl Timestamp {
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self(
-            self.0
-                .saturating_add(millis)
-                .min(jiff::Timestamp::MAX.as_millisecond()),
-        )
+        Self(self.0.saturating_add(millis).min(jiff::Timestamp::MAX.as_millisecond()))
     }
 
     /// The time from `earlier` to this moment, zero where `earlier` is later.
@@ -78,9 +72,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -146,10 +146,7 @@ impl Engine {
     /// A view through which only `owner`'s records exist, and what is made is `owner`'s.
     #[must_use]
     pub fn for_owner(&self, owner: Owner) -> Self {
-        Self {
-            parts: self.parts.clone(),
-            owner: Some(owner),
-        }
+        Self { parts: self.parts.clone(), owner: Some(owner) }
     }
 
     /// The languages that requests may name.
@@ -168,21 +165,15 @@ impl Engine {
     ///
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an unknown language, an oversized source, a path that can't be.
     pub async fn create_session(&self, edit: Edit) -> Result<Session> {
-        let language = self
-            .parts
-            .languages
-            .get(edit.language.as_deref().unwrap_or("python"))?;
+        let language = self.parts.languages.get(edit.language.as_deref().unwrap_or("python"))?;
         let empty = Source {
             language: language.name.clone(),
             source_code: language.template.clone(),
             files: Vec::new(),
         };
         let source = self.edited(&empty, edit)?;
-        let session = Session::new(
-            self.owner.clone().unwrap_or_else(Owner::anonymous),
-            source,
-            self.parts.clock.now(),
-        );
+        let session =
+            Session::new(self.owner.clone().unwrap_or_else(Owner::anonymous), source, self.parts.clock.now());
         self.parts.store.insert_session(&session).await?;
         Ok(session)
     }
@@ -267,11 +258,8 @@ impl Engine {
         options: RunOptions,
     ) -> Result<Accepted> {
         let own_source = edit.source_code.is_some() || edit.files.is_some() || edit.language.is_some();
-        let session = if edit == Edit::default() {
-            self.session(id).await?
-        } else {
-            self.save(id, edit).await?
-        };
+        let session =
+            if edit == Edit::default() { self.session(id).await? } else { self.save(id, edit).await? };
         session.require_active("run")?;
         let mut spec = ExecutionSpec::new(session.source.language, session.source.source_code);
         spec.files = session.source.files;
@@ -283,11 +271,7 @@ impl Engine {
         self.accept(execution, |existing, new| {
             // A repeated request that doesn't bring its source means the one it meant the first time, whatever was
             // autosaved since.
-            if own_source {
-                existing == new
-            } else {
-                same_but_for_source(existing, new)
-            }
+            if own_source { existing == new } else { same_but_for_source(existing, new) }
         })
         .await
     }
@@ -325,12 +309,8 @@ impl Engine {
         limit: usize,
     ) -> Result<Vec<Execution>> {
         self.session(id).await?;
-        let query = ListQuery {
-            session: Some(id),
-            page: PageStart::Before(before),
-            limit,
-            ..ListQuery::default()
-        };
+        let query =
+            ListQuery { session: Some(id), page: PageStart::Before(before), limit, ..ListQuery::default() };
         self.parts.store.list(&query).await
     }
 
@@ -347,9 +327,7 @@ impl Engine {
                     return Ok(*execution);
                 }
             }
-            Err(Error::internal(format!(
-                "the events of execution {id} ended before it did"
-            )))
+            Err(Error::internal(format!("the events of execution {id} ended before it did")))
         };
         match tokio::time::timeout(timeout, end).await {
             Ok(execution) => execution,
@@ -382,11 +360,8 @@ impl Engine {
 
     /// Whether the store answers.
     pub async fn check_store(&self) -> Result<()> {
-        let nothing = ListQuery {
-            limit: 1,
-            open_since_before: Some(self.parts.clock.now()),
-            ..ListQuery::default()
-        };
+        let nothing =
+            ListQuery { limit: 1, open_since_before: Some(self.parts.clock.now()), ..ListQuery::default() };
         self.parts.store.list(&nothing).await.map(drop)
     }
 
@@ -403,19 +378,12 @@ impl Engine {
     }
 
     fn edited(&self, source: &Source, edit: Edit) -> Result<Source> {
-        let language = self
-            .parts
-            .languages
-            .get(edit.language.as_deref().unwrap_or(&source.language))?;
+        let language = self.parts.languages.get(edit.language.as_deref().unwrap_or(&source.language))?;
         let source_code = edit.source_code.unwrap_or_else(|| source.source_code.clone());
         self.parts.ceiling.check_source(&source_code)?;
         let files = edit.files.unwrap_or_else(|| source.files.clone());
         SourceFile::check_all(&files, &language.file_name)?;
-        Ok(Source {
-            language: language.name.clone(),
-            source_code,
-            files,
-        })
+        Ok(Source { language: language.name.clone(), source_code, files })
     }
 
     fn prepare(&self, spec: ExecutionSpec, options: RunOptions) -> Result<Execution> {
@@ -452,10 +420,7 @@ impl Engine {
                     existing.id
                 )));
             }
-            return Ok(Accepted {
-                execution: *existing,
-                new: false,
-            });
+            return Ok(Accepted { execution: *existing, new: false });
         }
         let job = Job {
             id: execution.id,
@@ -504,7 +469,5 @@ fn same_but_for_source(a: &ExecutionSpec, b: &ExecutionSpec) -> bool {
 }
 
 fn contended(what: &str, id: impl std::fmt::Display) -> Error {
-    Error::unavailable(format!(
-        "{what} {id} is being changed by too many at once: try again"
-    ))
+    Error::unavailable(format!("{what} {id} is being changed by too many at once: try again"))
 }

@@ -63,11 +63,7 @@ struct Inner {
 impl Error {
     /// An error that names the thing, the reason and the remedy in one lowercase fragment.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
-            kind,
-            message: message.into(),
-            source: None,
-        }))
+        Self(Box::new(Inner { kind, message: message.into(), source: None }))
     }
 
     /// Adds what caused it; [`Display`](fmt::Display) shows it after a colon.

@@ -55,10 +55,7 @@ pub struct Output {
 impl Output {
     /// A chunk of `stdio`.
     pub fn new(stdio: Stdio, bytes: impl Into<Bytes>) -> Self {
-        Self {
-            stdio,
-            bytes: bytes.into(),
-        }
+        Self { stdio, bytes: bytes.into() }
     }
 }
 

@@ -113,10 +113,7 @@ impl Owner {
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
         if name.len() > Self::MAX_LEN || name.contains('\0') {
-            return Err(Error::invalid(format!(
-                "an owner has at most {} bytes and no NUL",
-                Self::MAX_LEN
-            )));
+            return Err(Error::invalid(format!("an owner has at most {} bytes and no NUL", Self::MAX_LEN)));
         }
         Ok(Self(name.into()))
     }

@@ -64,30 +64,19 @@ impl Language {
         let refuse = |reason: String| Err(Error::invalid(format!("language {:?} {reason}", self.name)));
         for name in std::iter::once(&self.name).chain(&self.aliases) {
             if name.is_empty()
-                || name
-                    .chars()
-                    .any(|c| c.is_uppercase() || c.is_whitespace() || c.is_control())
+                || name.chars().any(|c| c.is_uppercase() || c.is_whitespace() || c.is_control())
             {
-                return refuse(format!(
-                    "has a name {name:?}: names are lower case without white space"
-                ));
+                return refuse(format!("has a name {name:?}: names are lower case without white space"));
             }
         }
         if self.file_name.is_empty()
             || self.file_name.contains(['/', '\0'])
             || self.file_name.starts_with('.')
         {
-            return refuse(format!(
-                "has a file_name {:?}: it is a plain name",
-                self.file_name
-            ));
+            return refuse(format!("has a file_name {:?}: it is a plain name", self.file_name));
         }
         let commands = [Some(&self.run), self.compile.as_ref()];
-        if commands
-            .into_iter()
-            .flatten()
-            .any(|command| command.first().is_none_or(String::is_empty))
-        {
+        if commands.into_iter().flatten().any(|command| command.first().is_none_or(String::is_empty)) {
             return refuse("has an empty command".into());
         }
         Ok(())
@@ -117,10 +106,7 @@ impl Default for Languages {
 impl Languages {
     /// None.
     pub fn none() -> Self {
-        Self {
-            by_name: BTreeMap::new(),
-            aliases: BTreeMap::new(),
-        }
+        Self { by_name: BTreeMap::new(), aliases: BTreeMap::new() }
     }
 
     /// Those that come with livecode: Python and JavaScript.
@@ -149,14 +135,8 @@ impl Languages {
                 )));
             }
         }
-        self.aliases
-            .retain(|alias, name| *name != language.name && *alias != language.name);
-        self.aliases.extend(
-            language
-                .aliases
-                .iter()
-                .map(|alias| (alias.clone(), language.name.clone())),
-        );
+        self.aliases.retain(|alias, name| *name != language.name && *alias != language.name);
+        self.aliases.extend(language.aliases.iter().map(|alias| (alias.clone(), language.name.clone())));
         self.by_name.insert(language.name.clone(), Arc::new(language));
         Ok(())
     }
@@ -186,9 +166,7 @@ impl Languages {
     pub fn add_toml(&mut self, text: &str) -> Result<()> {
         let file: File = toml::from_str(text)
             .map_err(|error| Error::invalid("the languages can't be read").with_source(error))?;
-        file.language
-            .into_iter()
-            .try_for_each(|language| self.add(language))
+        file.language.into_iter().try_for_each(|language| self.add(language))
     }
 
     /// The language by that name or alias, in any case of letters.
@@ -202,10 +180,7 @@ impl Languages {
         self.by_name.get(canonical).ok_or_else(|| {
             let known: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
             let shown: String = name.chars().take(64).collect();
-            Error::invalid(format!(
-                "language '{shown}' is unknown; known are: {}",
-                known.join(", ")
-            ))
+            Error::invalid(format!("language '{shown}' is unknown; known are: {}", known.join(", ")))
         })
     }
 
@@ -230,18 +205,13 @@ mod tests {
     #[test]
     fn an_unknown_language_is_refused_with_the_known_ones() {
         let error = Languages::builtin().get("cobol").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "language 'cobol' is unknown; known are: javascript, python"
-        );
+        assert_eq!(error, "language 'cobol' is unknown; known are: javascript, python");
     }
 
     #[test]
     fn a_language_replaces_one_by_the_same_name() {
         let mut languages = Languages::builtin();
-        languages
-            .add(Language::new("python", "app.py", ["pypy3", "app.py"]))
-            .unwrap();
+        languages.add(Language::new("python", "app.py", ["pypy3", "app.py"])).unwrap();
         assert_eq!(languages.get("python").unwrap().file_name, "app.py");
         assert!(languages.get("py").is_err(), "the aliases went with the old one");
     }
@@ -254,23 +224,11 @@ mod tests {
             (Language::new("a b", "a", ["a"]), "name"),
             (Language::new("a", "../a", ["a"]), "file_name"),
             (Language::new("a", "a", [""; 0]), "empty command"),
-            (
-                Language {
-                    aliases: vec!["js".into()],
-                    ..Language::new("a", "a", ["a"])
-                },
-                "alias",
-            ),
+            (Language { aliases: vec!["js".into()], ..Language::new("a", "a", ["a"]) }, "alias"),
         ] {
             let error = languages.add(language).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
-        assert!(
-            languages
-                .add_toml("[[language]]\nname = 1")
-                .unwrap_err()
-                .to_string()
-                .contains("line 2")
-        );
+        assert!(languages.add_toml("[[language]]\nname = 1").unwrap_err().to_string().contains("line 2"));
     }
 }

@@ -161,21 +161,13 @@ impl fmt::Display for Termination {
                 )
             }
             Self::CpuTimeExceeded { limit } => {
-                write!(
-                    f,
-                    "the program used up its CPU time limit of {} ms",
-                    limit.as_millis()
-                )
+                write!(f, "the program used up its CPU time limit of {} ms", limit.as_millis())
             }
-            Self::MemoryExceeded { limit } => write!(
-                f,
-                "the program needed more than its memory limit of {limit} bytes"
-            ),
+            Self::MemoryExceeded { limit } => {
+                write!(f, "the program needed more than its memory limit of {limit} bytes")
+            }
             Self::ProcessesExceeded { limit } => {
-                write!(
-                    f,
-                    "the program needed more than its limit of {limit} processes and threads"
-                )
+                write!(f, "the program needed more than its limit of {limit} processes and threads")
             }
             Self::OutputExceeded { limit } => {
                 write!(f, "the program wrote more than its output limit of {limit} bytes")

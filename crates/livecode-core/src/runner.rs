@@ -51,11 +51,7 @@ impl Runner {
 
     /// The same for a sandbox that others use as well.
     pub fn shared(sandbox: Arc<dyn Sandbox>) -> Self {
-        Self {
-            sandbox,
-            languages: Languages::builtin(),
-            ceiling: Ceiling::default(),
-        }
+        Self { sandbox, languages: Languages::builtin(), ceiling: Ceiling::default() }
     }
 
     /// The same with these languages in place of the built-in ones.
@@ -92,17 +88,11 @@ impl Runner {
                     Stdio::Stderr => stderr.extend_from_slice(&output.bytes),
                 }
             }
-            Captured {
-                stdout: stdout.freeze(),
-                stderr: stderr.freeze(),
-            }
+            Captured { stdout: stdout.freeze(), stderr: stderr.freeze() }
         };
         let cancel = CancellationToken::new();
         let (outcome, captured) = tokio::join!(self.stream(spec, sender, &cancel), collect);
-        Ok(Run {
-            outcome: outcome?,
-            captured,
-        })
+        Ok(Run { outcome: outcome?, captured })
     }
 
     /// Runs a program and sends what it writes as it comes, each stream up to its limit: what is beyond is thrown away,
@@ -141,10 +131,7 @@ impl Runner {
             language: language.name.clone(),
             files: Vec::new(),
             compile: None,
-            run: Step {
-                command: language.version.clone(),
-                limits: self.ceiling.run,
-            },
+            run: Step { command: language.version.clone(), limits: self.ceiling.run },
             env: language.env.clone(),
         };
         let (sender, mut receiver) = mpsc::channel::<Output>(OUTPUT_CHUNKS);
@@ -153,12 +140,7 @@ impl Runner {
             while let Some(output) = receiver.recv().await {
                 text.extend_from_slice(&output.bytes);
             }
-            String::from_utf8_lossy(&text)
-                .trim()
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .to_owned()
+            String::from_utf8_lossy(&text).trim().lines().next().unwrap_or_default().to_owned()
         };
         let cancel = CancellationToken::new();
         let (outcome, line) = tokio::join!(self.contain(&program, Bytes::new(), sender, &cancel), collect);
@@ -180,26 +162,12 @@ impl Runner {
     ) -> Result<Outcome> {
         let (sender, receiver) = mpsc::channel::<Output>(OUTPUT_CHUNKS);
         let steps = [program.compile.as_ref(), Some(&program.run)];
-        let patience = steps
-            .into_iter()
-            .flatten()
-            .map(|step| step.limits.wall_time)
-            .sum::<Duration>()
-            + STUCK_AFTER;
+        let patience =
+            steps.into_iter().flatten().map(|step| step.limits.wall_time).sum::<Duration>() + STUCK_AFTER;
         let run = async {
-            let run = self.sandbox.run(
-                program,
-                Io {
-                    stdin,
-                    output: sender,
-                },
-                cancel,
-            );
+            let run = self.sandbox.run(program, Io { stdin, output: sender }, cancel);
             tokio::time::timeout(patience, run).await.unwrap_or_else(|_| {
-                Err(Error::internal(format!(
-                    "the sandbox didn't end a run within {} s",
-                    patience.as_secs()
-                )))
+                Err(Error::internal(format!("the sandbox didn't end a run within {} s", patience.as_secs())))
             })
         };
         let (outcome, (stdout_truncated, stderr_truncated)) =
@@ -218,21 +186,15 @@ fn program(spec: &ExecutionSpec, language: &Language, ceiling: &Ceiling) -> Resu
     let mut env = language.env.clone();
     env.extend(spec.env.iter().map(|(name, value)| (name.clone(), value.clone())));
     let step = |command: Vec<String>, limits: &LimitRequest, ceiling, member| {
-        Ok::<_, Error>(Step {
-            command,
-            limits: limits.resolve(ceiling, member)?,
-        })
+        Ok::<_, Error>(Step { command, limits: limits.resolve(ceiling, member)? })
     };
     Ok(Program {
         language: language.name.clone(),
         files: std::iter::once(entry).chain(spec.files.iter().cloned()).collect(),
         compile: match &language.compile {
-            Some(command) => Some(step(
-                command.clone(),
-                &spec.compile_limits,
-                &ceiling.compile,
-                "compile_limits",
-            )?),
+            Some(command) => {
+                Some(step(command.clone(), &spec.compile_limits, &ceiling.compile, "compile_limits")?)
+            }
             None => None,
         },
         run: step(run, &spec.limits, &ceiling.run, "limits")?,
@@ -256,12 +218,7 @@ async fn forward(mut from: mpsc::Receiver<Output>, to: mpsc::Sender<Output>, lim
     }
     for (stdio, stream) in [(Stdio::Stdout, &mut stdout), (Stdio::Stderr, &mut stderr)] {
         if !stream.held.is_empty() {
-            to.send(Output {
-                stdio,
-                bytes: std::mem::take(&mut stream.held),
-            })
-            .await
-            .ok();
+            to.send(Output { stdio, bytes: std::mem::take(&mut stream.held) }).await.ok();
         }
     }
     (stdout.truncated, stderr.truncated)
@@ -276,11 +233,7 @@ struct Stream {
 
 impl Stream {
     fn new(limit: usize) -> Self {
-        Self {
-            left: limit,
-            held: Bytes::new(),
-            truncated: false,
-        }
+        Self { left: limit, held: Bytes::new(), truncated: false }
     }
 
     /// What of `bytes` can be passed on now.

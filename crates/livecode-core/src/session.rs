@@ -145,10 +145,9 @@ impl Session {
     pub fn require_active(&self, what: &str) -> Result<()> {
         match self.status {
             SessionStatus::Active => Ok(()),
-            SessionStatus::Inactive => Err(Error::conflict(format!(
-                "session {} is closed and can't be {what}",
-                self.id
-            ))),
+            SessionStatus::Inactive => {
+                Err(Error::conflict(format!("session {} is closed and can't be {what}", self.id)))
+            }
         }
     }
 

@@ -106,10 +106,7 @@ impl ExecutionSpec {
         self.check_arguments()?;
         self.language = language.name.clone();
         self.limits = self.limits.resolve(&ceiling.run, "limits")?.into();
-        self.compile_limits = self
-            .compile_limits
-            .resolve(&ceiling.compile, "compile_limits")?
-            .into();
+        self.compile_limits = self.compile_limits.resolve(&ceiling.compile, "compile_limits")?.into();
         Ok(self)
     }
 
@@ -123,9 +120,7 @@ impl ExecutionSpec {
             }
         }
         if self.args.iter().any(|argument| argument.contains('\0')) {
-            return Err(Error::invalid(
-                "args has an argument with a NUL: the kernel would cut it there",
-            ));
+            return Err(Error::invalid("args has an argument with a NUL: the kernel would cut it there"));
         }
         // As the kernel counts them, so that a million empty ones aren't free.
         let args = self.args.iter().map(|argument| argument.len() + 1);
@@ -157,10 +152,7 @@ impl SourceFile {
 
     /// A file at `path`.
     pub fn new(path: impl Into<String>, content: impl Into<Bytes>) -> Self {
-        Self {
-            path: path.into(),
-            content: content.into(),
-        }
+        Self { path: path.into(), content: content.into() }
     }
 
     /// Checks that `files` can stand beside an entry file of that name: relative and plain paths, no one twice.
@@ -180,22 +172,15 @@ impl SourceFile {
         let mut directories = HashSet::new();
         for file in files {
             let path = file.path.as_str();
-            let refuse = |reason: &str| {
-                Err(Error::invalid(format!(
-                    "the file path {:?} {reason}",
-                    shown(path)
-                )))
-            };
+            let refuse =
+                |reason: &str| Err(Error::invalid(format!("the file path {:?} {reason}", shown(path))));
             if path.is_empty() || path.len() > Self::MAX_PATH {
                 return refuse("is empty or longer than 255 bytes");
             }
             if path.contains(['\0', '\\']) || path.chars().any(char::is_control) {
                 return refuse("has a control character or a backslash");
             }
-            if path
-                .split('/')
-                .any(|part| part.is_empty() || part == "." || part == "..")
-            {
+            if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
                 return refuse("is not relative and plain: no leading or double '/', no '.' and no '..'");
             }
             if path.split('/').count() > 16 {
@@ -317,9 +302,9 @@ impl LimitRequest {
                 Some(value) if value == N::default() => Err(Error::invalid(format!(
                     "{member}.{name} is 0: it is at least 1, or absent for the default"
                 ))),
-                Some(value) if value > ceiling => Err(Error::invalid(format!(
-                    "{member}.{name} is {value}, at most {ceiling} is accepted"
-                ))),
+                Some(value) if value > ceiling => {
+                    Err(Error::invalid(format!("{member}.{name} is {value}, at most {ceiling} is accepted")))
+                }
                 Some(value) => Ok(value),
             }
         }
@@ -366,11 +351,7 @@ pub struct Ceiling {
 
 impl Default for Ceiling {
     fn default() -> Self {
-        Self {
-            run: Limits::RUN,
-            compile: Limits::COMPILE,
-            source_chars: 65_536,
-        }
+        Self { run: Limits::RUN, compile: Limits::COMPILE, source_chars: 65_536 }
     }
 }
 
@@ -405,9 +386,6 @@ mod base64_bytes {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
         let text = String::deserialize(deserializer)?;
-        BASE64_STANDARD
-            .decode(text)
-            .map(Bytes::from)
-            .map_err(de::Error::custom)
+        BASE64_STANDARD.decode(text).map(Bytes::from).map_err(de::Error::custom)
     }
 }

@@ -64,14 +64,8 @@ pub enum Transition {
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Queued,
-        Self::Running,
-        Self::Completed,
-        Self::Failed,
-        Self::TimedOut,
-        Self::Cancelled,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::TimedOut, Self::Cancelled];
 
     /// The state after `transition`, or [`Conflict`](crate::ErrorKind::Conflict) where the machine has no such arrow.
     pub fn apply(self, transition: Transition) -> Result<Self> {
@@ -95,9 +89,7 @@ impl State {
                 | Transition::TimeOut
                 | Transition::Cancel
                 | Transition::Requeue,
-            ) => Err(Error::conflict(format!(
-                "an execution that is {self} can't {transition}"
-            ))),
+            ) => Err(Error::conflict(format!("an execution that is {self} can't {transition}"))),
         }
     }
 
@@ -124,14 +116,8 @@ impl State {
 
 impl Transition {
     /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Start,
-        Self::Complete,
-        Self::Fail,
-        Self::TimeOut,
-        Self::Cancel,
-        Self::Requeue,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Start, Self::Complete, Self::Fail, Self::TimeOut, Self::Cancel, Self::Requeue];
 }
 
 impl fmt::Display for State {
@@ -188,17 +174,7 @@ mod tests {
         use Transition::*;
         let table = [
             (Queued, [Some(Running), None, None, None, Some(Cancelled), None]),
-            (
-                Running,
-                [
-                    None,
-                    Some(Completed),
-                    Some(Failed),
-                    Some(TimedOut),
-                    Some(Cancelled),
-                    Some(Queued),
-                ],
-            ),
+            (Running, [None, Some(Completed), Some(Failed), Some(TimedOut), Some(Cancelled), Some(Queued)]),
             (Completed, [None; 6]),
             (Failed, [None; 6]),
             (TimedOut, [None; 6]),
@@ -216,10 +192,7 @@ mod tests {
     #[test]
     fn names_on_the_wire_are_fixed() {
         let names = State::ALL.map(State::as_str);
-        assert_eq!(
-            names,
-            ["QUEUED", "RUNNING", "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"]
-        );
+        assert_eq!(names, ["QUEUED", "RUNNING", "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"]);
         for state in State::ALL {
             assert_eq!(state.as_str().parse::<State>().unwrap(), state);
         }

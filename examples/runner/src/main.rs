@@ -61,11 +61,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<Outcome, Box<dyn std::error::Error>> {
-    let isolation = if arguments.best_effort {
-        Isolation::BestEffort
-    } else {
-        Isolation::Strict
-    };
+    let isolation = if arguments.best_effort { Isolation::BestEffort } else { Isolation::Strict };
     let runner = Runner::new(ProcessSandbox::builder().isolation(isolation).build()?);
     let (sender, mut receiver) = mpsc::channel::<Output>(16);
     let cancel = CancellationToken::new();
@@ -115,23 +111,14 @@ fn spec(arguments: &Arguments) -> io::Result<ExecutionSpec> {
     if from_stdin || arguments.stdin.is_none() {
         io::stdin().read_to_end(&mut input)?;
     }
-    let source = if from_stdin {
-        std::mem::take(&mut input)
-    } else {
-        fs::read(&arguments.file)?
-    };
+    let source = if from_stdin { std::mem::take(&mut input) } else { fs::read(&arguments.file)? };
     let source = String::from_utf8(source).map_err(|_| io::Error::other("the program is not UTF-8"))?;
-    let language = match (
-        &arguments.language,
-        arguments
-            .file
-            .extension()
-            .and_then(|extension| extension.to_str()),
-    ) {
-        (Some(language), _) => language,
-        (None, Some(extension)) => extension,
-        (None, None) => "python",
-    };
+    let language =
+        match (&arguments.language, arguments.file.extension().and_then(|extension| extension.to_str())) {
+            (Some(language), _) => language,
+            (None, Some(extension)) => extension,
+            (None, None) => "python",
+        };
     let mut spec = ExecutionSpec::new(language, source);
     spec.stdin = match &arguments.stdin {
         Some(file) => fs::read(file)?.into(),
@@ -152,11 +139,7 @@ fn print(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 
 fn status(outcome: &Outcome) -> u8 {
     let termination = &outcome.termination;
-    match (
-        termination.exit_code(),
-        termination.signal(),
-        termination.error_type(),
-    ) {
+    match (termination.exit_code(), termination.signal(), termination.error_type()) {
         (Some(code), _, _) => u8::try_from(code).unwrap_or(u8::MAX),
         (None, Some(signal), _) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
         (None, None, Some(ErrorType::TimeoutError)) => 124,

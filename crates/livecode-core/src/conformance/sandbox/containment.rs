@@ -11,11 +11,7 @@ async fn is_cancelled<S: Sandbox>(sandbox: &Arc<S>, spec: ExecutionSpec) {
     cancel.cancel();
     // Its writes must not wait for us.
     drop(output);
-    let outcome = tokio::time::timeout(LONG, running)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    let outcome = tokio::time::timeout(LONG, running).await.unwrap().unwrap().unwrap();
     assert_eq!(outcome.termination, Termination::Cancelled);
 }
 
@@ -28,11 +24,7 @@ pub async fn a_cancelled_program_ends<S: Sandbox>(sandbox: Arc<S>) {
 pub async fn a_run_cancelled_before_its_start_ends<S: Sandbox>(sandbox: Arc<S>) {
     let (running, _output, cancel) = start(&sandbox, python("import time; time.sleep(30)"));
     cancel.cancel();
-    let outcome = tokio::time::timeout(LONG, running)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    let outcome = tokio::time::timeout(LONG, running).await.unwrap().unwrap().unwrap();
     assert_eq!(outcome.termination, Termination::Cancelled);
 }
 
@@ -79,11 +71,7 @@ for pid in filter(str.isdigit, os.listdir('/proc')):
 ";
     // Only itself, whoever else is there.
     let seen = stdout(&sandbox, processes).await;
-    assert_eq!(
-        seen.split_whitespace().filter(|count| *count != "0").count(),
-        1,
-        "{seen}"
-    );
+    assert_eq!(seen.split_whitespace().filter(|count| *count != "0").count(), 1, "{seen}");
     cancel.cancel();
     running.await.unwrap().unwrap();
 }
@@ -196,10 +184,7 @@ status = dict(line.split(':\\t', 1) for line in open('/proc/self/status').read()
 print({status[name] for name in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb')}, status['NoNewPrivs'],
       status['Seccomp'], os.getuid() != 0, os.getgid() != 0, [group for group in os.getgroups() if group == 0])
 ";
-    assert_eq!(
-        stdout(&sandbox, source).await,
-        "{'0000000000000000'} 1 2 True True []\n"
-    );
+    assert_eq!(stdout(&sandbox, source).await, "{'0000000000000000'} 1 2 True True []\n");
 }
 
 pub async fn calls_that_reach_into_the_kernel_are_refused<S: Sandbox>(sandbox: Arc<S>) {

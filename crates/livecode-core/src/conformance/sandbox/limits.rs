@@ -13,44 +13,24 @@ fn is_unlimited(outcome: &Outcome) -> bool {
 }
 
 pub async fn wall_time_is_limited<S: Sandbox>(sandbox: Arc<S>) {
-    let outcome = run(&sandbox, &limited("import time; time.sleep(30)", millis(300)))
-        .await
-        .outcome;
-    assert_eq!(
-        outcome.termination,
-        Termination::WallTimeExceeded {
-            limit: Duration::from_millis(300)
-        }
-    );
+    let outcome = run(&sandbox, &limited("import time; time.sleep(30)", millis(300))).await.outcome;
+    assert_eq!(outcome.termination, Termination::WallTimeExceeded { limit: Duration::from_millis(300) });
     assert!(outcome.usage.wall_time >= Duration::from_millis(300));
 }
 
 pub async fn a_stopped_program_runs_out_of_wall_time<S: Sandbox>(sandbox: Arc<S>) {
     let source = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)";
     let outcome = run(&sandbox, &limited(source, millis(500))).await.outcome;
-    assert!(
-        matches!(outcome.termination, Termination::WallTimeExceeded { .. }),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome.termination, Termination::WallTimeExceeded { .. }), "{outcome:?}");
 }
 
 fn cpu(millis: u64) -> LimitRequest {
-    LimitRequest {
-        cpu_time_ms: Some(millis),
-        ..LimitRequest::default()
-    }
+    LimitRequest { cpu_time_ms: Some(millis), ..LimitRequest::default() }
 }
 
 pub async fn cpu_time_is_limited<S: Sandbox>(sandbox: Arc<S>) {
-    let outcome = run(&sandbox, &limited("while True: pass", cpu(1000)))
-        .await
-        .outcome;
-    assert_eq!(
-        outcome.termination,
-        Termination::CpuTimeExceeded {
-            limit: Duration::from_secs(1)
-        }
-    );
+    let outcome = run(&sandbox, &limited("while True: pass", cpu(1000))).await.outcome;
+    assert_eq!(outcome.termination, Termination::CpuTimeExceeded { limit: Duration::from_secs(1) });
 }
 
 pub async fn cpu_time_of_descendants_counts<S: Sandbox>(sandbox: Arc<S>) {
@@ -66,20 +46,12 @@ for n in range(100):
 ";
     let outcome = run(&sandbox, &limited(source, cpu(500))).await.outcome;
     if !is_unlimited(&outcome) {
-        assert_eq!(
-            outcome.termination,
-            Termination::CpuTimeExceeded {
-                limit: Duration::from_millis(500)
-            }
-        );
+        assert_eq!(outcome.termination, Termination::CpuTimeExceeded { limit: Duration::from_millis(500) });
     }
 }
 
 fn memory(mib: u64) -> LimitRequest {
-    LimitRequest {
-        memory_bytes: Some(mib * MIB),
-        ..LimitRequest::default()
-    }
+    LimitRequest { memory_bytes: Some(mib * MIB), ..LimitRequest::default() }
 }
 
 pub async fn memory_is_limited<S: Sandbox>(sandbox: Arc<S>) {
@@ -89,10 +61,7 @@ for n in range(300): held.append(bytearray(1_000_000))
 ";
     let outcome = run(&sandbox, &limited(source, memory(64))).await.outcome;
     if !is_unlimited(&outcome) {
-        assert_eq!(
-            outcome.termination,
-            Termination::MemoryExceeded { limit: 64 * MIB }
-        );
+        assert_eq!(outcome.termination, Termination::MemoryExceeded { limit: 64 * MIB });
     }
 }
 
@@ -110,10 +79,7 @@ for n in range(200): os.write(memory, bytes(1_000_000))
 }
 
 fn processes(processes: u32) -> LimitRequest {
-    LimitRequest {
-        processes: Some(processes),
-        ..LimitRequest::default()
-    }
+    LimitRequest { processes: Some(processes), ..LimitRequest::default() }
 }
 
 pub async fn processes_are_limited<S: Sandbox>(sandbox: Arc<S>) {
@@ -157,10 +123,7 @@ try:
 except OSError as error:
     print(written <= 8, error.errno in (28, 27))
 ";
-    let limits = LimitRequest {
-        file_bytes: Some(8 * MIB),
-        ..LimitRequest::default()
-    };
+    let limits = LimitRequest { file_bytes: Some(8 * MIB), ..LimitRequest::default() };
     let run = run(&sandbox, &limited(source, limits)).await;
     assert_eq!(run.captured.stdout, "True True\n", "{:?}", run.outcome);
 }

@@ -84,10 +84,7 @@ fn limited(source: &str, limits: LimitRequest) -> ExecutionSpec {
 }
 
 fn millis(millis: u64) -> LimitRequest {
-    LimitRequest {
-        wall_time_ms: Some(millis),
-        ..LimitRequest::default()
-    }
+    LimitRequest { wall_time_ms: Some(millis), ..LimitRequest::default() }
 }
 
 /// Runs Python and gives back all of it; our own failure fails the case.
@@ -99,11 +96,7 @@ async fn run<S: Sandbox>(sandbox: &Arc<S>, spec: &ExecutionSpec) -> Run {
 async fn stdout<S: Sandbox>(sandbox: &Arc<S>, source: &str) -> String {
     let run = run(sandbox, &python(source)).await;
     let stderr = String::from_utf8_lossy(&run.captured.stderr).into_owned();
-    assert_eq!(
-        run.outcome.termination,
-        Termination::Exited { code: 0 },
-        "{stderr}"
-    );
+    assert_eq!(run.outcome.termination, Termination::Exited { code: 0 }, "{stderr}");
     String::from_utf8(run.captured.stdout.to_vec()).unwrap()
 }
 
@@ -111,11 +104,7 @@ async fn stdout<S: Sandbox>(sandbox: &Arc<S>, source: &str) -> String {
 fn start<S: Sandbox>(
     sandbox: &Arc<S>,
     spec: ExecutionSpec,
-) -> (
-    tokio::task::JoinHandle<Result<Outcome>>,
-    mpsc::Receiver<Output>,
-    CancellationToken,
-) {
+) -> (tokio::task::JoinHandle<Result<Outcome>>, mpsc::Receiver<Output>, CancellationToken) {
     let (sender, receiver) = mpsc::channel(1);
     let cancel = CancellationToken::new();
     let runner = Runner::shared(sandbox.clone());
@@ -130,11 +119,7 @@ async fn expect_output(output: &mut mpsc::Receiver<Output>, expected: &str) {
     while written.len() < expected.len() {
         written.extend_from_slice(&output.recv().await.unwrap().bytes);
     }
-    assert!(
-        written.starts_with(expected.as_bytes()),
-        "{:?}",
-        String::from_utf8_lossy(&written)
-    );
+    assert!(written.starts_with(expected.as_bytes()), "{:?}", String::from_utf8_lossy(&written));
 }
 
 /// Longer than any case takes: a run that lasts so long wasn't ended.

@@ -24,46 +24,24 @@ pub async fn an_exit_status_is_reported<S: Sandbox>(sandbox: Arc<S>) {
 
 pub async fn a_signal_is_reported<S: Sandbox>(sandbox: Arc<S>) {
     for signal in [6, 11, 15] {
-        let run = run(
-            &sandbox,
-            &python(&format!("import os; os.kill(os.getpid(), {signal})")),
-        )
-        .await;
+        let run = run(&sandbox, &python(&format!("import os; os.kill(os.getpid(), {signal})"))).await;
         assert_eq!(run.outcome.termination, Termination::Signaled { signal });
     }
 }
 
 pub async fn a_syntax_error_is_the_programs_failure<S: Sandbox>(sandbox: Arc<S>) {
     let run = run(&sandbox, &python("def f(:")).await;
-    assert_eq!(
-        run.outcome.termination.error_type(),
-        Some(ErrorType::RuntimeError)
-    );
+    assert_eq!(run.outcome.termination.error_type(), Some(ErrorType::RuntimeError));
     let stderr = String::from_utf8_lossy(&run.captured.stderr).into_owned();
-    assert!(
-        stderr.contains("SyntaxError") && stderr.contains("main.py\", line 1"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("SyntaxError") && stderr.contains("main.py\", line 1"), "{stderr}");
 }
 
 pub async fn arguments_and_environment_arrive<S: Sandbox>(sandbox: Arc<S>) {
     let mut spec = python("import os, sys; print(sys.argv[1:], os.environ['GREETING'], os.environ['HOME'])");
-    spec.args = vec![
-        "--an".into(),
-        "argument with spaces".into(),
-        "ü".into(),
-        String::new(),
-    ];
-    spec.env = [
-        ("GREETING".into(), "hello=world".into()),
-        ("HOME".into(), "/work/me".into()),
-    ]
-    .into();
+    spec.args = vec!["--an".into(), "argument with spaces".into(), "ü".into(), String::new()];
+    spec.env = [("GREETING".into(), "hello=world".into()), ("HOME".into(), "/work/me".into())].into();
     let run = run(&sandbox, &spec).await;
-    assert_eq!(
-        run.captured.stdout,
-        "['--an', 'argument with spaces', 'ü', ''] hello=world /work/me\n"
-    );
+    assert_eq!(run.captured.stdout, "['--an', 'argument with spaces', 'ü', ''] hello=world /work/me\n");
 }
 
 pub async fn nothing_of_the_hosts_environment_is_seen<S: Sandbox>(sandbox: Arc<S>) {
@@ -83,10 +61,7 @@ pub async fn files_stand_beside_the_program<S: Sandbox>(sandbox: Arc<S>) {
         SourceFile::new("lib/answer.py", "N = 42"),
         SourceFile::new("data/raw.bin", vec![0xFF, 0, 0x80]),
     ];
-    assert_eq!(
-        run(&sandbox, &spec).await.captured.stdout,
-        "42 b'\\xff\\x00\\x80'\n"
-    );
+    assert_eq!(run(&sandbox, &spec).await.captured.stdout, "42 b'\\xff\\x00\\x80'\n");
 }
 
 pub async fn the_work_directory_can_be_written_and_run_from<S: Sandbox>(sandbox: Arc<S>) {
@@ -104,9 +79,7 @@ open('main.py', 'a').write('# mine')
 
 pub async fn a_command_that_is_not_there_is_named<S: Sandbox>(sandbox: Arc<S>) {
     let mut languages = Languages::none();
-    languages
-        .add(Language::new("nothing", "main", ["no-such-interpreter", "main"]))
-        .unwrap();
+    languages.add(Language::new("nothing", "main", ["no-such-interpreter", "main"])).unwrap();
     let runner = Runner::shared(sandbox).languages(languages);
     let error = runner.run(&ExecutionSpec::new("nothing", "1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -136,10 +109,7 @@ if os.fork() == 0: time.sleep(30)
 ";
     let (runner, spec) = compiled(sandbox, compiler);
     let run = runner.run(&spec.stdin("for the program")).await.unwrap();
-    assert_eq!(
-        run.outcome.compile_output.as_deref(),
-        Some("compiling main.src\na warning\n")
-    );
+    assert_eq!(run.outcome.compile_output.as_deref(), Some("compiling main.src\na warning\n"));
     assert!(run.outcome.is_success(), "{run:?}");
     assert_eq!(run.captured.stdout, "compiled\n");
 }
@@ -147,9 +117,7 @@ if os.fork() == 0: time.sleep(30)
 pub async fn a_compiler_that_fails_keeps_the_program_from_running<S: Sandbox>(sandbox: Arc<S>) {
     let (runner, spec) = compiled(sandbox, "import sys; print('line 1: no'); sys.exit(4)");
     let run = runner.run(&spec).await.unwrap();
-    let expected = Termination::CompileFailed {
-        message: "the compiler exited with status 4".into(),
-    };
+    let expected = Termination::CompileFailed { message: "the compiler exited with status 4".into() };
     assert_eq!(run.outcome.termination, expected);
     assert_eq!(run.outcome.compile_output.as_deref(), Some("line 1: no\n"));
     assert_eq!(run.captured.stdout, "");
@@ -157,24 +125,15 @@ pub async fn a_compiler_that_fails_keeps_the_program_from_running<S: Sandbox>(sa
 
 pub async fn a_compiler_that_hangs_is_a_compile_error<S: Sandbox>(sandbox: Arc<S>) {
     let (runner, mut spec) = compiled(sandbox, "import time; print('on it', flush=True); time.sleep(30)");
-    spec.compile_limits = LimitRequest {
-        wall_time_ms: Some(500),
-        ..LimitRequest::default()
-    };
+    spec.compile_limits = LimitRequest { wall_time_ms: Some(500), ..LimitRequest::default() };
     let run = runner.run(&spec).await.unwrap();
-    assert_eq!(
-        run.outcome.termination.error_type(),
-        Some(ErrorType::CompileError)
-    );
+    assert_eq!(run.outcome.termination.error_type(), Some(ErrorType::CompileError));
     assert_eq!(run.outcome.compile_output.as_deref(), Some("on it\n"));
 }
 
 pub async fn the_version_is_asked_inside<S: Sandbox>(sandbox: Arc<S>) {
     let languages = Languages::builtin();
-    let version = Runner::shared(sandbox)
-        .version(languages.get("python").unwrap())
-        .await
-        .unwrap();
+    let version = Runner::shared(sandbox).version(languages.get("python").unwrap()).await.unwrap();
     assert!(version.starts_with("Python 3."), "{version}");
 }
 
@@ -188,10 +147,7 @@ time.sleep(0.3)
 ";
     let usage = run(&sandbox, &python(source)).await.outcome.usage;
     assert!(usage.wall_time >= Duration::from_millis(600), "{usage:?}");
-    assert!(
-        usage.cpu_time >= Duration::from_millis(290) && usage.cpu_time < usage.wall_time,
-        "{usage:?}"
-    );
+    assert!(usage.cpu_time >= Duration::from_millis(290) && usage.cpu_time < usage.wall_time, "{usage:?}");
     if let Some(peak) = usage.memory_peak_bytes {
         assert!((40_000_000..100_000_000).contains(&peak), "{usage:?}");
     }

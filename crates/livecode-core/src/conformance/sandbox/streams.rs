@@ -6,16 +6,11 @@ use super::{LONG, expect_output, limited, millis, python, run, start, stdout};
 use crate::{LimitRequest, Sandbox, Termination};
 
 pub async fn input_arrives_whole<S: Sandbox>(sandbox: Arc<S>) {
-    let input: Vec<u8> = (0..3_000_000u32)
-        .map(|byte| byte.to_le_bytes()[byte as usize % 3])
-        .collect();
+    let input: Vec<u8> = (0..3_000_000u32).map(|byte| byte.to_le_bytes()[byte as usize % 3]).collect();
     let spec =
         python("import sys, zlib; data = sys.stdin.buffer.read(); print(len(data), zlib.adler32(data))");
     let run = run(&sandbox, &spec.stdin(input.clone())).await;
-    assert_eq!(
-        run.captured.stdout,
-        format!("{} {}\n", input.len(), adler32(&input))
-    );
+    assert_eq!(run.captured.stdout, format!("{} {}\n", input.len(), adler32(&input)));
 }
 
 fn adler32(bytes: &[u8]) -> u32 {
@@ -30,17 +25,9 @@ pub async fn input_need_not_be_read<S: Sandbox>(sandbox: Arc<S>) {
     let input = vec![b'x'; 3_000_000];
     let unread = run(&sandbox, &python("print('no, thank you')").stdin(input.clone())).await;
     assert_eq!(unread.captured.stdout, "no, thank you\n");
-    let closed = run(
-        &sandbox,
-        &python("import os; os.close(0); print('closed')").stdin(input),
-    )
-    .await;
+    let closed = run(&sandbox, &python("import os; os.close(0); print('closed')").stdin(input)).await;
     assert_eq!(closed.captured.stdout, "closed\n");
-    let none = run(
-        &sandbox,
-        &python("print(repr(input()) if False else repr(open(0).read()))"),
-    )
-    .await;
+    let none = run(&sandbox, &python("print(repr(input()) if False else repr(open(0).read()))")).await;
     assert_eq!(none.captured.stdout, "''\n");
 }
 
@@ -58,11 +45,7 @@ for n in range(5000):
 }
 
 pub async fn any_bytes_arrive_as_they_are<S: Sandbox>(sandbox: Arc<S>) {
-    let run = run(
-        &sandbox,
-        &python("import sys; sys.stdout.buffer.write(bytes(range(256)) * 3)"),
-    )
-    .await;
+    let run = run(&sandbox, &python("import sys; sys.stdout.buffer.write(bytes(range(256)) * 3)")).await;
     let bytes: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(3);
     assert_eq!(run.captured.stdout, bytes);
 }
@@ -81,10 +64,7 @@ pub async fn output_comes_while_the_program_runs<S: Sandbox>(sandbox: Arc<S>) {
     expect_output(&mut output, "now\n").await;
     assert!(!running.is_finished());
     cancel.cancel();
-    assert_eq!(
-        running.await.unwrap().unwrap().termination,
-        Termination::Cancelled
-    );
+    assert_eq!(running.await.unwrap().unwrap().termination, Termination::Cancelled);
 }
 
 pub async fn a_program_may_close_its_streams<S: Sandbox>(sandbox: Arc<S>) {
@@ -108,20 +88,13 @@ sys.exit(5)
 ";
     let (running, output, _cancel) = start(&sandbox, python(source));
     drop(output);
-    assert_eq!(
-        running.await.unwrap().unwrap().termination,
-        Termination::Exited { code: 5 }
-    );
+    assert_eq!(running.await.unwrap().unwrap().termination, Termination::Exited { code: 5 });
 }
 
 pub async fn output_before_a_kill_is_kept<S: Sandbox>(sandbox: Arc<S>) {
     let spec = limited("print('before')\nwhile True: pass", millis(700));
     let run = run(&sandbox, &spec).await;
-    assert!(
-        matches!(run.outcome.termination, Termination::WallTimeExceeded { .. }),
-        "{:?}",
-        run.outcome
-    );
+    assert!(matches!(run.outcome.termination, Termination::WallTimeExceeded { .. }), "{:?}", run.outcome);
     assert_eq!(run.captured.stdout, "before\n");
 }
 
@@ -132,17 +105,11 @@ sys.stdout.write('ä' * 100_000)
 sys.stderr.write('short')
 sys.exit(3)
 ";
-    let limits = LimitRequest {
-        output_bytes: Some(1001),
-        ..LimitRequest::default()
-    };
+    let limits = LimitRequest { output_bytes: Some(1001), ..LimitRequest::default() };
     let run = run(&sandbox, &limited(source, limits)).await;
     assert_eq!(run.outcome.termination, Termination::Exited { code: 3 });
     assert_eq!(run.captured.stdout, "ä".repeat(500));
-    assert_eq!(
-        (run.outcome.stdout_truncated, run.outcome.stderr_truncated),
-        (true, false)
-    );
+    assert_eq!((run.outcome.stdout_truncated, run.outcome.stderr_truncated), (true, false));
 }
 
 pub async fn the_end_of_the_main_process_is_the_end<S: Sandbox>(sandbox: Arc<S>) {
@@ -158,8 +125,6 @@ for n in range(3):
         os._exit(0)
 print('parent is done')
 ";
-    let ended = tokio::time::timeout(LONG, stdout(&sandbox, source))
-        .await
-        .unwrap();
+    let ended = tokio::time::timeout(LONG, stdout(&sandbox, source)).await.unwrap();
     assert_eq!(ended, "parent is done\n");
 }
