@@ -193,8 +193,7 @@ impl Engine {
     /// As [`Engine::create_session`]; [`Conflict`](ErrorKind::Conflict) on a closed session;
     /// [`PreconditionFailed`](ErrorKind::PreconditionFailed) where [`Edit::if_revision`] isn't the current one.
     pub async fn save(&self, id: SessionId, edit: Edit) -> Result<Session> {
-        for _ in 0..CONTENDED_TRIES {
-            let mut session = self.session(id).await?;
+        self.change_session(id, |session| {
             if let Some(expected) = edit.if_revision.filter(|expected| *expected != session.revision) {
                 return Err(Error::new(
                     ErrorKind::PreconditionFailed,
@@ -205,23 +204,25 @@ impl Engine {
                 ));
             }
             let source = self.edited(&session.source, edit.clone())?;
-            if !session.save(source, self.parts.clock.now())? {
-                return Ok(session);
-            }
-            match self.parts.store.update_session(&session).await {
-                Ok(()) => return Ok(session),
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(contended("session", id))
+            session.save(source, self.parts.clock.now())
+        })
+        .await
     }
 
     /// Closes a session: it and its history stay readable. Again: the same answer.
     pub async fn close_session(&self, id: SessionId) -> Result<Session> {
+        self.change_session(id, |session| Ok(session.close(self.parts.clock.now()))).await
+    }
+
+    /// Makes `change`, which says whether it made any, on the session as it is, as often as others change it meanwhile.
+    async fn change_session(
+        &self,
+        id: SessionId,
+        change: impl Fn(&mut Session) -> Result<bool>,
+    ) -> Result<Session> {
         for _ in 0..CONTENDED_TRIES {
             let mut session = self.session(id).await?;
-            if !session.close(self.parts.clock.now()) {
+            if !change(&mut session)? {
                 return Ok(session);
             }
             match self.parts.store.update_session(&session).await {
