@@ -37,9 +37,11 @@ fn code(error: &sqlx::Error) -> u32 {
         .map_or(0, |code| code & 0xff)
 }
 
+/// By the numbers of <https://www.sqlite.org/rescode.html>.
 fn sqlite(code: u32) -> (ErrorKind, &'static str) {
     match code {
-        5 | 6 => (
+        // Busy, locked, and a race for the locks of the write-ahead log.
+        5 | 6 | 15 => (
             ErrorKind::Unavailable,
             "another process has had the lock of the database file for too long, try again",
         ),

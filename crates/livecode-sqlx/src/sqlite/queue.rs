@@ -108,6 +108,8 @@ impl Queue for SqliteQueue {
                 async move { extend(connection, &asked, by).await }.boxed()
             })
             .await?;
+        // Where an end has come nearer, claimers wait for the wrong moment.
+        self.database.waiters.jobs_came();
         Ok(leases
             .iter()
             .filter(|lease| !held.contains(&(lease.id.as_uuid(), lease.token)))
