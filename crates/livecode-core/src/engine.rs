@@ -265,11 +265,11 @@ impl Engine {
         let mut spec = ExecutionSpec::new(session.source.language, session.source.source_code);
         spec.files = session.source.files;
         adjust(&mut spec);
-        let mut execution = self.prepare(spec, options)?;
+        let (mut execution, spec) = self.prepare(spec, options)?;
         execution.owner = session.owner;
         execution.session_id = Some(id);
         execution.revision = Some(session.revision);
-        self.accept(execution, |existing, new| {
+        self.accept(execution, spec, |existing, new| {
             // A repeated request that doesn't bring its source means the one it meant the first time, whatever was
             // autosaved since.
             if own_source { existing == new } else { same_but_for_source(existing, new) }
@@ -285,8 +285,8 @@ impl Engine {
     /// can't be; [`Conflict`](ErrorKind::Conflict) where the key was used for a different program;
     /// [`QueueFull`](ErrorKind::QueueFull). Once this returns `Ok` the execution will reach its end.
     pub async fn run(&self, spec: ExecutionSpec, options: RunOptions) -> Result<Accepted> {
-        let execution = self.prepare(spec, options)?;
-        self.accept(execution, |existing, new| existing == new).await
+        let (execution, spec) = self.prepare(spec, options)?;
+        self.accept(execution, spec, |existing, new| existing == new).await
     }
 
     /// The record.
@@ -387,7 +387,7 @@ impl Engine {
         Ok(Source { language: language.name.clone(), source_code, files })
     }
 
-    fn prepare(&self, spec: ExecutionSpec, options: RunOptions) -> Result<Execution> {
+    fn prepare(&self, spec: ExecutionSpec, options: RunOptions) -> Result<(Execution, ExecutionSpec)> {
         const MAX_DELAY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
         if let Some(key) = &options.idempotency_key
             && (key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control))
@@ -401,21 +401,22 @@ impl Engine {
         }
         let spec = spec.complete(&self.parts.languages, &self.parts.ceiling)?;
         let owner = self.owner.clone().unwrap_or_else(Owner::anonymous);
-        let mut execution = Execution::new(owner, spec, self.parts.clock.now());
+        let mut execution = Execution::new(owner, spec.language.clone(), self.parts.clock.now());
         execution.idempotency_key = options.idempotency_key;
         execution.priority = options.priority;
         execution.run_after = execution.created_at.saturating_add(options.delay);
-        Ok(execution)
+        Ok((execution, spec))
     }
 
     async fn accept(
         &self,
         execution: Execution,
+        spec: ExecutionSpec,
         same: impl FnOnce(&ExecutionSpec, &ExecutionSpec) -> bool,
     ) -> Result<Accepted> {
         self.require_room().await?;
-        if let Inserted::Existing(existing) = self.parts.store.insert(&execution).await? {
-            if !same(&existing.spec, &execution.spec) {
+        if let Inserted::Existing(existing) = self.parts.store.insert(&execution, &spec).await? {
+            if !same(&self.parts.store.spec(existing.id).await?, &spec) {
                 return Err(Error::conflict(format!(
                     "the idempotency key was used for a different program, execution {}: take a new key",
                     existing.id

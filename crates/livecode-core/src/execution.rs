@@ -1,12 +1,9 @@
 //! The record of an execution. [`Execution::apply`] is its only mutator.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ErrorType, ExecutionId, ExecutionSpec, Outcome, Owner, Result, Revision, SessionId, State, Timestamp,
-    Transition,
+    ErrorType, ExecutionId, Outcome, Owner, Result, Revision, SessionId, State, Timestamp, Transition,
 };
 
 /// One run of one program: an immutable snapshot of what was asked, and where it stands.
@@ -22,8 +19,9 @@ pub struct Execution {
     pub revision: Option<Revision>,
     /// Unique per owner and session, where there is one.
     pub idempotency_key: Option<String>,
-    /// What was asked, complete.
-    pub spec: Arc<ExecutionSpec>,
+    /// The canonical name of its program's language. What else was asked can be large and stands apart:
+    /// [`Store::spec`](crate::Store::spec).
+    pub language: String,
     /// Higher is served first.
     pub priority: i16,
     /// Where it stands.
@@ -77,14 +75,14 @@ pub enum Change {
 
 impl Execution {
     /// A new record, queued.
-    pub fn new(owner: Owner, spec: ExecutionSpec, at: Timestamp) -> Self {
+    pub fn new(owner: Owner, language: impl Into<String>, at: Timestamp) -> Self {
         Self {
             id: ExecutionId::generate(at),
             owner,
             session_id: None,
             revision: None,
             idempotency_key: None,
-            spec: Arc::new(spec),
+            language: language.into(),
             priority: 0,
             state: State::Queued,
             attempt: 1,
@@ -111,7 +109,7 @@ impl Execution {
     /// use livecode_core::*;
     ///
     /// let at = SystemClock.now();
-    /// let mut execution = Execution::new(Owner::anonymous(), ExecutionSpec::new("python", "1"), at);
+    /// let mut execution = Execution::new(Owner::anonymous(), "python", at);
     /// execution.apply(Change::Start, at).unwrap();
     /// execution.apply(Change::Finish(Outcome::new(Termination::Exited { code: 0 })), at).unwrap();
     /// assert_eq!(execution.state, State::Completed);

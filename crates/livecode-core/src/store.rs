@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::{
-    Event, Execution, ExecutionId, Output, Owner, Result, Revision, Seq, Session, SessionId, SessionRevision,
-    Timestamp,
+    Event, Execution, ExecutionId, ExecutionSpec, Output, Owner, Result, Revision, Seq, Session, SessionId,
+    SessionRevision, Timestamp,
 };
 
 /// What became of [`Store::insert`].
@@ -98,15 +98,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<SessionRevision>>;
 
-    /// Adds a new execution and its first event, the status `QUEUED`; or gives back the one that has its idempotency key
+    /// Adds a new execution, what was asked of it, and its first event, the status `QUEUED`; or gives back the one that has its idempotency key
     /// for the same owner and session (none counts as one session); or fails with `Conflict` where its id is taken. Of
     /// concurrent calls with one key exactly one inserts.
     ///
     /// A store that is the queue too makes the job claimable in the same transaction.
-    async fn insert(&self, execution: &Execution) -> Result<Inserted>;
+    async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted>;
 
     /// The execution; or `NotFound`.
     async fn get(&self, id: ExecutionId) -> Result<Execution>;
+
+    /// What was asked, as it was inserted; or `NotFound`.
+    async fn spec(&self, id: ExecutionId) -> Result<ExecutionSpec>;
 
     /// Replaces the execution where the stored version is `execution.version - 1`, else fails with `Conflict`; `NotFound`
     /// where there is none. In the same transaction `output` is added to the log, as of `execution.attempt`, then, where

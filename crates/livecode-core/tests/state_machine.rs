@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use livecode_core::{
-    Change, ErrorKind, Execution, ExecutionSpec, Outcome, Owner, State, Termination, Timestamp,
-};
+use livecode_core::{Change, ErrorKind, Execution, Outcome, Owner, State, Termination, Timestamp};
 use proptest::{collection::vec, option, prelude::*};
 
 fn at(millis: u64) -> Timestamp {
@@ -15,8 +13,7 @@ fn at(millis: u64) -> Timestamp {
 }
 
 fn new() -> Execution {
-    let spec = ExecutionSpec::new("python", "print(1)");
-    Execution::new(Owner::anonymous(), spec, at(0))
+    Execution::new(Owner::anonymous(), "python", at(0))
 }
 
 fn termination() -> impl Strategy<Value = Termination> {
@@ -146,8 +143,8 @@ proptest! {
             prop_assert!(execution.state != State::Running || execution.started_at.is_some());
             prop_assert_eq!(execution.error_type().is_some(), errs);
             prop_assert_eq!(execution.error_message().is_some(), errs);
-            let asked = (execution.id, &execution.owner, &execution.spec, execution.created_at);
-            prop_assert_eq!(asked, (first.id, &first.owner, &first.spec, first.created_at));
+            let asked = (execution.id, &execution.owner, &execution.language, execution.created_at);
+            prop_assert_eq!(asked, (first.id, &first.owner, &first.language, first.created_at));
         }
     }
 

@@ -23,7 +23,11 @@ async fn raw(url: &str) -> SqliteConnection {
 }
 
 fn execution() -> Execution {
-    Execution::new(Owner::anonymous(), ExecutionSpec::new("python", "1"), SystemClock.now())
+    Execution::new(Owner::anonymous(), "python", SystemClock.now())
+}
+
+fn spec() -> ExecutionSpec {
+    ExecutionSpec::new("python", "1")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -36,7 +40,7 @@ async fn a_new_file_may_be_opened_by_many_at_once() {
     for database in opened.await {
         let execution = execution();
         let store = database.unwrap().store();
-        assert_eq!(store.insert(&execution).await.unwrap(), Inserted::New);
+        assert_eq!(store.insert(&execution, &spec()).await.unwrap(), Inserted::New);
     }
     let journal: String =
         sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut raw(&url).await).await.unwrap();
@@ -103,7 +107,7 @@ fn a_handle_whose_runtime_has_ended_says_so() {
     let (_directory, url) = place();
     let runtime = || tokio::runtime::Runtime::new().unwrap();
     let store = runtime().block_on(async { Sqlite::open(&url).await.unwrap().store() });
-    let error = runtime().block_on(store.insert(&execution())).unwrap_err();
+    let error = runtime().block_on(store.insert(&execution(), &spec())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("runtime"), "{error}");
 }

@@ -242,16 +242,19 @@ impl<S: Store> Stores<S> {
                 .unwrap();
             }
             StoreStep::Insert { owner, session, key, text, taken } => {
-                let mut execution =
-                    Execution::new(self.owner(owner), ExecutionSpec::new("python", text), now);
+                let mut execution = Execution::new(self.owner(owner), "python", now);
+                let spec = ExecutionSpec::new("python", text);
                 execution.session_id = session.map(|session| self.session(session));
                 execution.revision = session.map(|_| Revision(7));
                 execution.idempotency_key = key.map(|key| ["", "a\0b", "\u{1f980}"][key].into());
                 if taken && !self.executions.is_empty() {
                     execution.id = self.execution(owner);
                 }
-                let inserted =
-                    same(self.memory.insert(&execution).await, self.sqlite.insert(&execution).await);
+                let inserted = same(
+                    self.memory.insert(&execution, &spec).await,
+                    self.sqlite.insert(&execution, &spec).await,
+                );
+                same(self.memory.spec(execution.id).await, self.sqlite.spec(execution.id).await).ok();
                 if inserted == Ok(Inserted::New) {
                     self.executions.push(execution.id);
                 }

@@ -48,8 +48,11 @@ async fn raw(url: &str) -> SqliteConnection {
 }
 
 fn execution() -> Execution {
-    let spec = ExecutionSpec::new("python", "print('hello')");
-    Execution::new(Owner::anonymous(), spec, SystemClock.now())
+    Execution::new(Owner::anonymous(), "python", SystemClock.now())
+}
+
+fn spec() -> ExecutionSpec {
+    ExecutionSpec::new("python", "print('hello')")
 }
 
 fn line(text: &str) -> Output {
@@ -92,9 +95,9 @@ async fn everything_is_there_after_reopening() {
         let source = Source { source_code: "2".into(), ..session.source.clone() };
         session.save(source, SystemClock.now()).unwrap();
         store.update_session(&session).await.unwrap();
-        store.insert(&ended).await.unwrap();
+        store.insert(&ended, &spec()).await.unwrap();
         live(&store, &mut ended).await;
-        store.insert(&waiting).await.unwrap();
+        store.insert(&waiting, &spec()).await.unwrap();
         whole_log(&store, ended.id).await
     };
     let (store, queue) = open(&url).await;
@@ -114,7 +117,7 @@ async fn followers_see_what_another_process_writes() {
     let (here, _) = open(&url).await;
     let (there, _) = open(&url).await;
     let mut execution = execution();
-    here.insert(&execution).await.unwrap();
+    here.insert(&execution, &spec()).await.unwrap();
     let mut events = there.events(execution.id, Seq::START, Follow::Everything);
     let mut status = there.events(execution.id, Seq::START, Follow::Status);
     // Each step is made only when the one before has been seen: every one has to be noticed by itself.
@@ -147,7 +150,7 @@ async fn a_claim_hears_of_a_job_from_another_process() {
             async move { queue.claim(1, LONG, LONG).await.unwrap() }
         });
         let execution = execution();
-        store.insert(&execution).await.unwrap();
+        store.insert(&execution, &spec()).await.unwrap();
         assert_eq!(waiting.await.unwrap()[0].id, execution.id);
     }
 }
@@ -160,7 +163,7 @@ async fn processes_never_share_a_claim() {
         let store = store.clone();
         tokio::spawn(async move {
             for _ in 0..40 {
-                store.insert(&execution()).await.unwrap();
+                store.insert(&execution(), &spec()).await.unwrap();
             }
         })
     });
@@ -193,7 +196,7 @@ async fn one_idempotency_key_makes_one_execution_in_all_processes() {
         let mut execution = execution();
         execution.idempotency_key = Some("key\0".into());
         tokio::spawn(async move {
-            match store.insert(&execution).await.unwrap() {
+            match store.insert(&execution, &spec()).await.unwrap() {
                 Inserted::New => execution.id,
                 Inserted::Existing(existing) => existing.id,
             }
@@ -211,7 +214,8 @@ async fn the_lock_of_another_process_is_waited_for() {
     let mut other = raw(&url).await;
     let transaction = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let execution = execution();
-    let mut insert = pin!(store.insert(&execution));
+    let spec = spec();
+    let mut insert = pin!(store.insert(&execution, &spec));
     assert!(timeout(Duration::from_millis(100), &mut insert).await.is_err());
     assert_eq!(store.list(&ListQuery::default()).await.unwrap(), [], "readers don't wait");
     transaction.rollback().await.unwrap();
@@ -226,7 +230,7 @@ async fn inserting_makes_the_job_claimable_and_pushing_it_again_changes_nothing(
     urgent.priority = 7;
     later.run_after = later.created_at.saturating_add(LONG);
     for execution in [&early, &urgent, &later] {
-        store.insert(execution).await.unwrap();
+        store.insert(execution, &spec()).await.unwrap();
         queue.push(&[Job { id: execution.id, attempt: 1, delay: NO, priority: 0 }]).await.unwrap();
     }
     let stats = queue.stats().await.unwrap();
@@ -243,7 +247,7 @@ async fn ending_a_queued_execution_removes_its_job() {
     let (mut waiting, mut delayed) = (execution(), execution());
     delayed.run_after = delayed.created_at.saturating_add(LONG);
     for execution in [&mut waiting, &mut delayed] {
-        store.insert(execution).await.unwrap();
+        store.insert(execution, &spec()).await.unwrap();
         change(&store, execution, Change::RequestCancel, &[]).await;
     }
     let stats = queue.stats().await.unwrap();
@@ -255,7 +259,7 @@ async fn a_job_under_a_lease_is_left_to_its_holder() {
     let (_directory, url) = place();
     let (store, queue) = open(&url).await;
     let mut execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     let leases = queue.claim(1, NO, LONG).await.unwrap();
     live(&store, &mut execution).await;
     assert_eq!(queue.extend(&leases, LONG).await.unwrap(), []);
@@ -267,7 +271,7 @@ async fn a_job_under_a_lease_is_left_to_its_holder() {
 async fn a_store_beside_another_queue_makes_no_jobs() {
     let (_directory, url) = place();
     let database = Sqlite::open(&url).await.unwrap();
-    database.store().insert(&execution()).await.unwrap();
+    database.store().insert(&execution(), &spec()).await.unwrap();
     assert_eq!(database.store_and_queue().1.stats().await.unwrap().waiting, 0);
 }
 
@@ -279,7 +283,8 @@ async fn a_caller_who_goes_leaves_all_or_nothing_and_a_writer_that_works() {
     for polls in 0..200 {
         let execution = execution();
         {
-            let mut insert = pin!(store.insert(&execution));
+            let spec = spec();
+            let mut insert = pin!(store.insert(&execution, &spec));
             for _ in 0..polls % 10 {
                 if insert.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
                     break;
@@ -289,7 +294,7 @@ async fn a_caller_who_goes_leaves_all_or_nothing_and_a_writer_that_works() {
         }
         // Made after what was left, so that has come to its end now.
         let mut after = self::execution();
-        assert_eq!(store.insert(&after).await.unwrap(), Inserted::New);
+        assert_eq!(store.insert(&after, &spec()).await.unwrap(), Inserted::New);
         change(&store, &mut after, Change::RequestCancel, &[]).await;
         match store.get(execution.id).await {
             Ok(stored) => {
@@ -316,9 +321,9 @@ async fn a_record_that_breaks_the_rules_fails_alone() {
                 execution.completed_at = Some(SystemClock.now());
             }
             tokio::spawn(async move {
-                let mut inserted = store.insert(&execution).await;
+                let mut inserted = store.insert(&execution, &spec()).await;
                 while inserted.as_ref().is_err_and(|error| error.is_temporary()) {
-                    inserted = store.insert(&execution).await;
+                    inserted = store.insert(&execution, &spec()).await;
                 }
                 (number, inserted)
             })
@@ -337,7 +342,7 @@ async fn what_has_ended_is_never_changed() {
     let (_directory, url) = place();
     let (store, _) = open(&url).await;
     let mut execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     live(&store, &mut execution).await;
     let mut other = execution.clone();
     other.version += 1;
@@ -357,7 +362,7 @@ async fn a_long_log_is_read_whole_from_anywhere() {
     let (_directory, url) = place();
     let (store, _) = open(&url).await;
     let mut execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     change(&store, &mut execution, Change::Start, &[]).await;
     let small: Vec<_> = (0..700).map(|number| line(&format!("{number}\n"))).collect();
     let big: Vec<_> = (0..5).map(|byte| Output::new(Stdio::Stderr, vec![byte; 200_000])).collect();
@@ -396,7 +401,7 @@ async fn what_was_answered_survives_a_kill_in_mid_write() {
         let write = || async {
             loop {
                 let mut execution = execution();
-                store.insert(&execution).await.unwrap();
+                store.insert(&execution, &spec()).await.unwrap();
                 println!("inserted {}", execution.id);
                 live(&store, &mut execution).await;
                 println!("ended {}", execution.id);

@@ -77,10 +77,7 @@ async fn unknown(uri: Uri) -> Problem {
 async fn not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        format!(
-            "{} can't be asked with {method}: see the header Allow",
-            uri.path()
-        ),
+        format!("{} can't be asked with {method}: see the header Allow", uri.path()),
     )
 }
 
@@ -88,9 +85,6 @@ async fn on_every_answer(request: Request, next: Next) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = next.run(request).await;
     tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), "answered");
-    response.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

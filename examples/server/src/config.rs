@@ -169,8 +169,7 @@ impl Config {
     /// Where to listen.
     pub fn address(&self) -> SocketAddr {
         let port = self.port.unwrap_or(3000);
-        self.listen
-            .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+        self.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
     }
 
     /// Where records live. Errors don't repeat the URL: it may hold a password.
@@ -190,9 +189,9 @@ impl Config {
             Some(("postgres" | "postgresql", _)) => Err(Error::invalid(
                 "DATABASE_URL names PostgreSQL, which comes with a later release: set sqlite://FILE or memory:",
             )),
-            Some(_) | None => Err(Error::invalid(
-                "DATABASE_URL is not a database known here: set sqlite://FILE or memory:",
-            )),
+            Some(_) | None => {
+                Err(Error::invalid("DATABASE_URL is not a database known here: set sqlite://FILE or memory:"))
+            }
         }
     }
 
@@ -204,9 +203,9 @@ impl Config {
             Some(("redis" | "rediss", _)) => Err(Error::invalid(
                 "QUEUE_URL names Redis, which comes with a later release: set database or memory:",
             )),
-            Some(_) | None => Err(Error::invalid(
-                "QUEUE_URL is not a queue known here: set database or memory:",
-            )),
+            Some(_) | None => {
+                Err(Error::invalid("QUEUE_URL is not a queue known here: set database or memory:"))
+            }
         }
     }
 
@@ -269,8 +268,6 @@ fn cpus(text: &str) -> Result<u32, String> {
     }
     let thousandths: u32 = format!("{fraction:0<3}").parse().map_err(|_| refused())?;
     let whole: u32 = whole.parse().map_err(|_| refused())?;
-    let millis = whole
-        .checked_mul(1000)
-        .and_then(|whole| whole.checked_add(thousandths));
+    let millis = whole.checked_mul(1000).and_then(|whole| whole.checked_add(thousandths));
     millis.filter(|millis| *millis >= 10).ok_or_else(refused)
 }

@@ -97,19 +97,10 @@ async fn message(app: App, event: Result<Event>) -> Result<Message> {
     let event = event?;
     let message = Message::default().id(event.seq.to_string());
     let message = match event.kind {
-        EventKind::Status {
-            state,
-            attempt,
-            cancel_requested,
-        } => message.event("status").json_data(Status {
-            status: state,
-            attempt,
-            cancel_requested,
-        }),
-        EventKind::Output {
-            output: Output { stdio, bytes },
-            ..
-        } => {
+        EventKind::Status { state, attempt, cancel_requested } => {
+            message.event("status").json_data(Status { status: state, attempt, cancel_requested })
+        }
+        EventKind::Output { output: Output { stdio, bytes }, .. } => {
             let name = match stdio {
                 Stdio::Stdout => "stdout",
                 Stdio::Stderr => "stderr",

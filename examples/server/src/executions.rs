@@ -100,9 +100,9 @@ struct Wait {
 impl Wait {
     fn or(self, body: Option<u64>) -> Result<Duration, Problem> {
         match self.wait_ms.or(body) {
-            Some(millis) if millis > MAX_WAIT_MS => Err(Problem::invalid(vec![format!(
-                "wait_ms is {millis}, at most {MAX_WAIT_MS} is accepted"
-            )])),
+            Some(millis) if millis > MAX_WAIT_MS => {
+                Err(Problem::invalid(vec![format!("wait_ms is {millis}, at most {MAX_WAIT_MS} is accepted")]))
+            }
             millis => Ok(Duration::from_millis(millis.unwrap_or(0))),
         }
     }
@@ -124,10 +124,7 @@ async fn run_session(
         files: body.files.take().map(files).transpose()?,
         if_revision: None,
     };
-    let accepted = app
-        .engine
-        .run_session(id, edit, |spec| body.fill(spec), options)
-        .await?;
+    let accepted = app.engine.run_session(id, edit, |spec| body.fill(spec), options).await?;
     answer(&app, accepted, wait).await
 }
 
@@ -143,15 +140,10 @@ async fn run_program(
     let (language, source_code) = match (body.language.take(), body.source_code.take()) {
         (Some(language), Some(source_code)) => (language, source_code),
         (language, source_code) => {
-            let members = [
-                ("language", language.is_none()),
-                ("source_code", source_code.is_none()),
-            ];
+            let members = [("language", language.is_none()), ("source_code", source_code.is_none())];
             let absent = members.into_iter().filter(|(_, absent)| *absent);
             return Err(Problem::invalid(
-                absent
-                    .map(|(member, _)| format!("{member} is required"))
-                    .collect(),
+                absent.map(|(member, _)| format!("{member} is required")).collect(),
             ));
         }
     };
@@ -184,11 +176,7 @@ impl From<Execution> for Receipt {
 /// 200 with the whole record where it was waited for and has ended; else a receipt.
 async fn answer(app: &App, accepted: Accepted, wait: Duration) -> Result<Response, Problem> {
     if wait.is_zero() {
-        let status = if accepted.new {
-            StatusCode::ACCEPTED
-        } else {
-            StatusCode::OK
-        };
+        let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
         return Ok((status, Json(Receipt::from(accepted.execution))).into_response());
     }
     let execution = wait_for(app, accepted.execution.id, wait).await?;
@@ -252,10 +240,7 @@ async fn history(
         bytes += record.stdout.len() + record.stderr.len();
         records.push(record);
     }
-    let link = records
-        .last()
-        .filter(|_| records.len() < found)
-        .map(|last| page.next(uri.path(), last.id));
+    let link = records.last().filter(|_| records.len() < found).map(|last| page.next(uri.path(), last.id));
     Ok(match link {
         Some(link) => (link, Json(records)).into_response(),
         None => Json(records).into_response(),
@@ -302,7 +287,7 @@ impl Record {
             id: execution.id,
             session_id: execution.session_id,
             revision: execution.revision,
-            language: execution.spec.language.clone(),
+            language: execution.language.clone(),
             status: execution.state,
             attempt: execution.attempt,
             stdout: String::from_utf8_lossy(&captured.stdout).into_owned(),
@@ -320,9 +305,7 @@ impl Record {
             created_at: execution.created_at,
             started_at: execution.started_at,
             completed_at: execution.completed_at,
-            unprotected: outcome
-                .map(|outcome| outcome.unprotected.clone())
-                .unwrap_or_default(),
+            unprotected: outcome.map(|outcome| outcome.unprotected.clone()).unwrap_or_default(),
         }
     }
 }

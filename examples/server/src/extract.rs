@@ -43,9 +43,7 @@ impl FromStr for Number {
 
     fn from_str(text: &str) -> livecode::Result<Self> {
         let number = text.parse();
-        number
-            .map(Self)
-            .map_err(|_| Error::invalid(format!("'{text}' is not a number")))
+        number.map(Self).map_err(|_| Error::invalid(format!("'{text}' is not a number")))
     }
 }
 
@@ -84,10 +82,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(params)) => Ok(Self(params)),
-            Err(rejection) => Err(Problem::invalid(vec![format!(
-                "the query can't be read: {}",
-                cause(&rejection)
-            )])),
+            Err(rejection) => {
+                Err(Problem::invalid(vec![format!("the query can't be read: {}", cause(&rejection))]))
+            }
         }
     }
 }
@@ -102,15 +99,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let content_type = content_type(request.headers());
         let bytes =
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|rejection| match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-                        StatusCode::PAYLOAD_TOO_LARGE,
-                        format!("the body is larger than {MAX_BODY_BYTES} bytes"),
-                    ),
-                    status => Problem::new(status, format!("the body can't be read: {}", cause(&rejection))),
-                })?;
+            Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("the body is larger than {MAX_BODY_BYTES} bytes"),
+                ),
+                status => Problem::new(status, format!("the body can't be read: {}", cause(&rejection))),
+            })?;
         if bytes.is_empty() {
             return parse(b"{}");
         }
@@ -130,16 +125,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, Problem> {
     // An array would fill the members in their order.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Problem::invalid(vec![
-            "the body can't be read: it is not a JSON object".into(),
-        ]));
+        return Err(Problem::invalid(vec!["the body can't be read: it is not a JSON object".into()]));
     }
     match Json::from_bytes(bytes) {
         Ok(Json(body)) => Ok(Body(body)),
-        Err(rejection) => Err(Problem::invalid(vec![format!(
-            "the body can't be read: {}",
-            cause(&rejection)
-        )])),
+        Err(rejection) => {
+            Err(Problem::invalid(vec![format!("the body can't be read: {}", cause(&rejection))]))
+        }
     }
 }
 
@@ -156,9 +148,7 @@ fn is_json(media: &str) -> bool {
 
 /// What a rejection says itself names types of ours; its cause names the member.
 fn cause(rejection: &dyn std::error::Error) -> String {
-    rejection
-        .source()
-        .map_or_else(|| rejection.to_string(), ToString::to_string)
+    rejection.source().map_or_else(|| rejection.to_string(), ToString::to_string)
 }
 
 /// How much of a list, and from where.
@@ -182,9 +172,7 @@ impl<S: Send + Sync, T: FromStr<Err = Error>> FromRequestParts<S> for Paging<T> 
         let Params(Raw { limit, before }) = Params::from_request_parts(parts, state).await?;
         let limit = limit.unwrap_or(DEFAULT_PAGE);
         if !(1..=MAX_PAGE).contains(&limit) {
-            return Err(Problem::invalid(vec![format!(
-                "limit is {limit}: it is between 1 and {MAX_PAGE}"
-            )]));
+            return Err(Problem::invalid(vec![format!("limit is {limit}: it is between 1 and {MAX_PAGE}")]));
         }
         let before = before.map(|before| before.parse()).transpose()?;
         Ok(Self { limit, before })
@@ -195,9 +183,6 @@ impl<T: fmt::Display> Paging<T> {
     /// The `Link` header to the page after the entry `last`.
     pub(crate) fn next(&self, path: &str, last: T) -> [(header::HeaderName, String); 1] {
         let limit = self.limit;
-        [(
-            header::LINK,
-            format!("<{path}?limit={limit}&before={last}>; rel=\"next\""),
-        )]
+        [(header::LINK, format!("<{path}?limit={limit}&before={last}>; rel=\"next\""))]
     }
 }

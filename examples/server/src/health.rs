@@ -28,10 +28,8 @@ async fn live() -> Json<Value> {
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    let (store, queue) = tokio::join!(
-        part("store", app.engine.check_store()),
-        part("queue", app.engine.queue_stats()),
-    );
+    let (store, queue) =
+        tokio::join!(part("store", app.engine.check_store()), part("queue", app.engine.queue_stats()),);
     let status = |part: &Result<_, _>| if part.is_ok() { "ok" } else { "down" };
     let mut parts = json!({
         "store": { "status": status(&store.as_ref().map(drop)) },
@@ -55,9 +53,7 @@ async fn ready(State(app): State<App>) -> Response {
     if reasons.is_empty() {
         Json(json!({ "status": "ok", "parts": parts })).into_response()
     } else {
-        Problem::unavailable(reasons.join("; "))
-            .with("parts", parts)
-            .into_response()
+        Problem::unavailable(reasons.join("; ")).with("parts", parts).into_response()
     }
 }
 

@@ -23,10 +23,7 @@ pub(crate) struct Toolchains {
 
 impl Toolchains {
     pub(crate) fn new(runner: Option<Runner>) -> Self {
-        Self {
-            runner,
-            found: OnceCell::new(),
-        }
+        Self { runner, found: OnceCell::new() }
     }
 
     /// The version of each language by its name, or why it isn't available here.

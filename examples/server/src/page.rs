@@ -16,18 +16,9 @@ type Asset = ([(HeaderName, &'static str); 4], &'static str);
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
-        .route(
-            "/",
-            get(async || asset("text/html; charset=utf-8", include_str!("page.html"))),
-        )
-        .route(
-            "/page.js",
-            get(async || asset("text/javascript; charset=utf-8", include_str!("page.js"))),
-        )
-        .route(
-            "/page.css",
-            get(async || asset("text/css; charset=utf-8", include_str!("page.css"))),
-        )
+        .route("/", get(async || asset("text/html; charset=utf-8", include_str!("page.html"))))
+        .route("/page.js", get(async || asset("text/javascript; charset=utf-8", include_str!("page.js"))))
+        .route("/page.css", get(async || asset("text/css; charset=utf-8", include_str!("page.css"))))
 }
 
 fn asset(content_type: &'static str, content: &'static str) -> Asset {

@@ -43,11 +43,9 @@ impl Parts {
         };
         let runner = match config.role {
             Role::Api => None,
-            Role::All | Role::Worker => Some(
-                runner(config)?
-                    .languages(config.known_languages()?)
-                    .ceiling(config.ceiling()),
-            ),
+            Role::All | Role::Worker => {
+                Some(runner(config)?.languages(config.known_languages()?).ceiling(config.ceiling()))
+            }
         };
         Ok(Self { store, queue, runner })
     }
@@ -60,9 +58,7 @@ fn runner(config: &Config) -> Result<Runner> {
                 Isolation::Strict => process::Isolation::Strict,
                 Isolation::BestEffort => process::Isolation::BestEffort,
             };
-            Ok(Runner::new(
-                ProcessSandbox::builder().isolation(isolation).build()?,
-            ))
+            Ok(Runner::new(ProcessSandbox::builder().isolation(isolation).build()?))
         }
     }
 }

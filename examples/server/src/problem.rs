@@ -24,20 +24,12 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            detail: detail.into(),
-            details: Vec::new(),
-            extra: serde_json::Map::new(),
-        }
+        Self { status, detail: detail.into(), details: Vec::new(), extra: serde_json::Map::new() }
     }
 
     /// 400, with everything that is wrong.
     pub(crate) fn invalid(details: Vec<String>) -> Self {
-        Self {
-            details: details.clone(),
-            ..Self::new(StatusCode::BAD_REQUEST, details.join("; "))
-        }
+        Self { details: details.clone(), ..Self::new(StatusCode::BAD_REQUEST, details.join("; ")) }
     }
 
     /// 503.
@@ -111,14 +103,11 @@ impl IntoResponse for Problem {
             extra: self.extra,
         };
         let mut response = (self.status, Json(body)).into_response();
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
         }
         response
     }

@@ -61,11 +61,7 @@ pub async fn serve(
     signal: impl Future<Output = ()>,
 ) -> Result<()> {
     let stopping = shutdown.stopping.clone().cancelled_owned();
-    let mut http = tokio::spawn(
-        axum::serve(listener, router)
-            .with_graceful_shutdown(stopping)
-            .into_future(),
-    );
+    let mut http = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopping).into_future());
     let mut workers = tokio::spawn(workers);
     let early = tokio::select! {
         () = signal => None,
@@ -74,11 +70,8 @@ pub async fn serve(
     };
     tracing::info!("shutting down: finishing what runs");
     shutdown.draining.cancel();
-    let drained = if workers.is_finished() {
-        Ok(())
-    } else {
-        ended("the workers", WORKERS_END, &mut workers).await
-    };
+    let drained =
+        if workers.is_finished() { Ok(()) } else { ended("the workers", WORKERS_END, &mut workers).await };
     shutdown.stopping.cancel();
     if !http.is_finished() {
         match ended("the listener", REQUESTS_END, &mut http).await {
@@ -100,10 +93,7 @@ async fn ended<T>(what: &str, within: Duration, task: &mut tokio::task::JoinHand
         Ok(Err(error)) => Err(Error::internal(format!("{what} failed")).with_source(error)),
         Err(_) => {
             task.abort();
-            Err(Error::internal(format!(
-                "{what} didn't end within {} ms",
-                within.as_millis()
-            )))
+            Err(Error::internal(format!("{what} didn't end within {} ms", within.as_millis())))
         }
     }
 }

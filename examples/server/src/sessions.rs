@@ -30,12 +30,7 @@ pub(crate) fn routes() -> Router<App> {
 #[serde(default)]
 struct SourceRequest {
     language: Option<String>,
-    #[serde(
-        alias = "sourceCode",
-        alias = "template_code",
-        alias = "templateCode",
-        alias = "code"
-    )]
+    #[serde(alias = "sourceCode", alias = "template_code", alias = "templateCode", alias = "code")]
     source_code: Option<String>,
     files: Option<Vec<FileMember>>,
 }
@@ -67,11 +62,7 @@ impl From<SourceFile> for FileMember {
             Ok(text) => (Some(text.to_owned()), None),
             Err(_) => (None, Some(BASE64_STANDARD.encode(&content))),
         };
-        Self {
-            path,
-            content,
-            content_base64,
-        }
+        Self { path, content, content_base64 }
     }
 }
 
@@ -94,11 +85,7 @@ pub(crate) fn files(members: Vec<FileMember>) -> Result<Vec<SourceFile>, Problem
             Err(detail) => details.push(detail),
         }
     }
-    if details.is_empty() {
-        Ok(files)
-    } else {
-        Err(Problem::invalid(details))
-    }
+    if details.is_empty() { Ok(files) } else { Err(Problem::invalid(details)) }
 }
 
 #[derive(Serialize)]
@@ -178,9 +165,7 @@ async fn save(
 ) -> Result<Response, Problem> {
     let edit = body.edit(if_match(&headers)?)?;
     if edit.language.is_none() && edit.source_code.is_none() && edit.files.is_none() {
-        return Err(Problem::invalid(vec![
-            "one of source_code, language and files is required".into(),
-        ]));
+        return Err(Problem::invalid(vec!["one of source_code, language and files is required".into()]));
     }
     let session = app.engine.save(id, edit).await?;
     Ok((etag(session.revision), Json(Saved::from(session))).into_response())
@@ -194,10 +179,7 @@ struct Closed {
 
 async fn close(State(app): State<App>, Id(id): Id<SessionId>) -> Result<Json<Closed>, Problem> {
     let session = app.engine.close_session(id).await?;
-    Ok(Json(Closed {
-        session_id: session.id,
-        status: session.status,
-    }))
+    Ok(Json(Closed { session_id: session.id, status: session.status }))
 }
 
 #[derive(Serialize)]
@@ -218,10 +200,7 @@ async fn revisions(
     let mut revisions = app.engine.revisions(id, before, page.limit + 1).await?;
     let more = revisions.len() > page.limit;
     revisions.truncate(page.limit);
-    let link = revisions
-        .last()
-        .filter(|_| more)
-        .map(|last| page.next(uri.path(), Number(last.revision.0)));
+    let link = revisions.last().filter(|_| more).map(|last| page.next(uri.path(), Number(last.revision.0)));
     let entries: Vec<_> = revisions
         .into_iter()
         .map(|entry| RevisionEntry {
@@ -282,8 +261,6 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         // A tag that we never gave matches nothing: revisions begin at 1.
         Some(tag) => Ok(Some(Revision(tag.parse().unwrap_or(0)))),
-        None => Err(Problem::invalid(vec![format!(
-            "If-Match is {text}: it is a revision in double quotes"
-        )])),
+        None => Err(Problem::invalid(vec![format!("If-Match is {text}: it is a revision in double quotes")])),
     }
 }

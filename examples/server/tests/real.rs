@@ -31,7 +31,9 @@ impl Server {
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let url = lines.map(|line| line.unwrap()).find_map(|line| {
-            line.split_whitespace().find(|word| word.starts_with("http://")).map(|url| url.trim_end_matches('/').into())
+            line.split_whitespace()
+                .find(|word| word.starts_with("http://"))
+                .map(|url| url.trim_end_matches('/').into())
         });
         Self { process, url: url.unwrap() }
     }
@@ -84,7 +86,11 @@ impl Drop for Server {
 }
 
 fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60))).build().into()
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(60)))
+        .build()
+        .into()
 }
 
 fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {
@@ -111,7 +117,8 @@ fn a_session_is_saved_and_run() {
     assert_eq!((&record["status"], &record["stdout"]), (&json!("COMPLETED"), &json!("Hello World\n")));
     assert_eq!((&record["exit_code"], &record["error_type"]), (&json!(0), &Value::Null));
 
-    let record = server.run(&json!({ "language": "javascript", "source_code": "console.log([1, 2].map(n => n * 2))" }));
+    let record = server
+        .run(&json!({ "language": "javascript", "source_code": "console.log([1, 2].map(n => n * 2))" }));
     assert_eq!(record["stdout"], "[ 2, 4 ]\n");
 }
 
@@ -137,7 +144,8 @@ fn one_key_makes_one_execution() {
         let threads: Vec<_> = (0..50).map(|_| scope.spawn(post)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let ids: HashSet<_> = answers.iter().map(|(_, answer)| answer["execution_id"].as_str().unwrap()).collect();
+    let ids: HashSet<_> =
+        answers.iter().map(|(_, answer)| answer["execution_id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(answers.iter().filter(|(status, _)| *status == 202).count(), 1);
     assert_eq!(answers.iter().filter(|(status, _)| *status == 200).count(), 49);
@@ -158,7 +166,11 @@ fn the_host_is_out_of_reach() {
     ];
     for attempt in attempts {
         let record = server.run(&python(&attempt));
-        assert_eq!((&record["status"], &record["exit_code"]), (&json!("FAILED"), &json!(1)), "{attempt}: {record}");
+        assert_eq!(
+            (&record["status"], &record["exit_code"]),
+            (&json!("FAILED"), &json!(1)),
+            "{attempt}: {record}"
+        );
         assert!(!record.to_string().contains("hunter2"), "{record}");
     }
 }
@@ -170,7 +182,8 @@ fn descendants(pid: u32) -> HashSet<(u32, String)> {
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         Some((fields[1].parse().ok()?, fields[19].into()))
     };
-    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let pids =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let all: Vec<(u32, u32, String)> =
         pids.filter_map(|pid| parent_of(pid).map(|(parent, began)| (pid, parent, began))).collect();
     let (mut found, mut parents) = (HashSet::new(), vec![pid]);
@@ -191,7 +204,9 @@ fn cgroups_of(pid: u32) -> usize {
     let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
     let entries = hierarchies.flat_map(|path| fs::read_dir(path).into_iter().flatten().flatten());
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.starts_with("livecode-") && name.split('-').nth(2) == Some(&pid.to_string())).count()
+    names
+        .filter(|name| name.starts_with("livecode-") && name.split('-').nth(2) == Some(&pid.to_string()))
+        .count()
 }
 
 /// Waits until that holds; what is awaited takes milliseconds.
@@ -247,7 +262,8 @@ fn a_killed_server_loses_nothing_and_leaves_nothing() {
 fn sigterm_finishes_what_runs_and_gives_back_the_rest() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start(directory.path(), &[("WORKERS", "1")]);
-    let (_, short) = server.post("/executions", &python("import time\nprint('began')\ntime.sleep(1)\nprint('ended')"));
+    let (_, short) =
+        server.post("/executions", &python("import time\nprint('began')\ntime.sleep(1)\nprint('ended')"));
     let (_, waiting) = server.post("/executions", &python("print('later')"));
     let id = short["execution_id"].as_str().unwrap().to_owned();
     until("the beginning", || server.get(&format!("/executions/{id}")).1["stdout"] == "began\n");

@@ -44,7 +44,11 @@ fn at() -> Timestamp {
 }
 
 fn execution() -> Execution {
-    Execution::new(Owner::anonymous(), ExecutionSpec::new("python", "1"), at())
+    Execution::new(Owner::anonymous(), "python", at())
+}
+
+fn spec() -> ExecutionSpec {
+    ExecutionSpec::new("python", "1")
 }
 
 fn exited() -> Change {
@@ -65,7 +69,7 @@ async fn follow(store: &dyn Store, id: ExecutionId, after: u64) -> Vec<Event> {
 pub async fn a_follower_hears_of_what_another_process_adds(stores: Two<dyn Store>) {
     let mut execution = execution();
     let id = execution.id;
-    stores[0].insert(&execution).await.unwrap();
+    stores[0].insert(&execution, &spec()).await.unwrap();
     let followers: Vec<_> = (0..4)
         .map(|n| {
             let stores = stores.clone();
@@ -88,21 +92,21 @@ pub async fn a_follower_hears_of_what_another_process_adds(stores: Two<dyn Store
 /// What one process changed, another can neither change from the version before nor insert under the same key.
 pub async fn versions_and_keys_hold_across_processes(stores: Two<dyn Store>) {
     let mut execution = Execution { idempotency_key: Some("one".into()), ..execution() };
-    stores[0].insert(&execution).await.unwrap();
+    stores[0].insert(&execution, &spec()).await.unwrap();
     let mut stale = stores[1].get(execution.id).await.unwrap();
     assert_eq!(stale, execution);
     change(&*stores[0], &mut execution, Change::Start).await.unwrap();
     let error = change(&*stores[1], &mut stale, Change::RequestCancel).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     let again = Execution { id: ExecutionId::generate(execution.created_at), ..execution.clone() };
-    let inserted = stores[1].insert(&again).await.unwrap();
+    let inserted = stores[1].insert(&again, &spec()).await.unwrap();
     assert_eq!(inserted, Inserted::Existing(Box::new(execution)));
 }
 
 /// A worker whose attempt another process took over can't write any more.
 pub async fn a_worker_and_its_successor_are_told_apart_across_processes(stores: Two<dyn Store>) {
     let mut execution = execution();
-    stores[0].insert(&execution).await.unwrap();
+    stores[0].insert(&execution, &spec()).await.unwrap();
     change(&*stores[0], &mut execution, Change::Start).await.unwrap();
     let mut lost = execution.clone();
     let again = Change::Requeue { run_after: execution.created_at, failure: None };

@@ -14,8 +14,9 @@ use tokio::sync::Notify;
 
 use super::lock;
 use crate::{
-    Captured, Error, Event, EventKind, Execution, ExecutionId, Follow, Inserted, ListQuery, Output, Owner,
-    PageStart, Result, Revision, Seq, Session, SessionId, SessionRevision, State, Stdio, Store,
+    Captured, Error, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery,
+    Output, Owner, PageStart, Result, Revision, Seq, Session, SessionId, SessionRevision, State, Stdio,
+    Store,
 };
 
 /// A [`Store`] in memory, for tests and for hosts that need no history beyond their own life.
@@ -27,8 +28,9 @@ use crate::{
 /// use livecode_core::*;
 ///
 /// let store = MemoryStore::new();
-/// let execution = Execution::new(Owner::anonymous(), ExecutionSpec::new("python", "1"), SystemClock.now());
-/// assert_eq!(store.insert(&execution).await.unwrap(), Inserted::New);
+/// let execution = Execution::new(Owner::anonymous(), "python", SystemClock.now());
+/// let spec = ExecutionSpec::new("python", "1");
+/// assert_eq!(store.insert(&execution, &spec).await.unwrap(), Inserted::New);
 /// assert_eq!(store.get(execution.id).await.unwrap(), execution);
 /// # });
 /// ```
@@ -56,6 +58,7 @@ struct SessionRecord {
 /// An execution and its log; the event at index `i` has the sequence number `i + 1`.
 struct Record {
     execution: Execution,
+    spec: ExecutionSpec,
     log: Vec<EventKind>,
     grown: Arc<Notify>,
 }
@@ -133,8 +136,12 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn insert(&self, execution: &Execution) -> Result<Inserted> {
-        self.records().insert(execution)
+    async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {
+        self.records().insert(execution, spec)
+    }
+
+    async fn spec(&self, id: ExecutionId) -> Result<ExecutionSpec> {
+        Ok(self.records().record(id)?.spec.clone())
     }
 
     async fn get(&self, id: ExecutionId) -> Result<Execution> {
@@ -226,7 +233,7 @@ impl Records {
         self.executions.get_mut(&id).ok_or_else(|| unknown_execution(id))
     }
 
-    fn insert(&mut self, execution: &Execution) -> Result<Inserted> {
+    fn insert(&mut self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {
         let id = execution.id;
         let key = execution
             .idempotency_key
@@ -246,7 +253,12 @@ impl Records {
         }
         self.by_owner.entry(execution.owner.clone()).or_default().insert(id);
         self.open.insert(id);
-        let mut record = Record { execution: execution.clone(), log: Vec::new(), grown: Arc::default() };
+        let mut record = Record {
+            execution: execution.clone(),
+            spec: spec.clone(),
+            log: Vec::new(),
+            grown: Arc::default(),
+        };
         record.log_status();
         self.executions.insert(id, record);
         Ok(Inserted::New)

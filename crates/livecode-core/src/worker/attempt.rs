@@ -3,7 +3,7 @@
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
-use tokio::{join, select, sync::mpsc, time::sleep};
+use tokio::{join, select, sync::mpsc, time::sleep, try_join};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -13,8 +13,8 @@ use super::{
     output,
 };
 use crate::{
-    Change, Error, ErrorKind, EventKind, Execution, Follow, Job, Lease, Outcome, Output, Result, Seq, State,
-    Termination, Timestamp,
+    Change, Error, ErrorKind, EventKind, Execution, ExecutionSpec, Follow, Job, Lease, Outcome, Output,
+    Result, Seq, State, Termination, Timestamp,
 };
 
 /// How many chunks of output may wait for the store before the program's writes wait.
@@ -77,8 +77,8 @@ impl Shift {
     /// Makes the attempt that `held` gives the right to.
     pub(super) async fn attempt(self: Arc<Self>, held: Held) {
         let parting = match self.begin(&held).await {
-            Ok((execution, started)) => {
-                let (verdict, output) = self.run(&held, &execution, started).await;
+            Ok((execution, spec, started)) => {
+                let (verdict, output) = self.run(&held, &execution, &spec, started).await;
                 self.settle(&held, execution, &verdict, &output).await
             }
             Err(parting) => parting,
@@ -86,19 +86,22 @@ impl Shift {
         self.part(held, parting).await;
     }
 
-    /// Records the start. Gives back the record and the place of its event, or how to part where there is nothing to run.
-    async fn begin(&self, held: &Held) -> Result<(Execution, Seq), Parting> {
+    /// Records the start. Gives back the record, what was asked and the place of its event, or how to part where there is nothing to run.
+    async fn begin(&self, held: &Held) -> Result<(Execution, ExecutionSpec, Seq), Parting> {
         // One moment for all tries, so that a start that took effect although it failed can be told from another's.
         let at = self.worker.clock.now();
         let mut tries = Tries::default();
         let mut intended = None;
         loop {
-            let failed = match self.worker.store.get(held.lease.id).await {
+            let (store, id) = (&self.worker.store, held.lease.id);
+            let failed = match try_join!(store.get(id), store.spec(id)) {
                 Err(error) => error,
-                Ok(current) if intended.as_ref() == Some(&current) && current.state == State::Running => {
-                    return Ok((current, Seq::START));
+                Ok((current, spec))
+                    if intended.as_ref() == Some(&current) && current.state == State::Running =>
+                {
+                    return Ok((current, spec, Seq::START));
                 }
-                Ok(mut execution) => {
+                Ok((mut execution, spec)) => {
                     let Some(change) = self.next_change(&held.lease, &execution) else {
                         return Err(self.parting(&execution));
                     };
@@ -106,7 +109,7 @@ impl Shift {
                         return Err(Parting::Release);
                     }
                     match self.write(&mut execution, change, &[], at).await {
-                        Ok(seq) if execution.state == State::Running => return Ok((execution, seq)),
+                        Ok(seq) if execution.state == State::Running => return Ok((execution, spec, seq)),
                         // What a lost worker left is in order: look what there is to do now.
                         Ok(_) => continue,
                         Err(error) => {
@@ -148,11 +151,17 @@ impl Shift {
     }
 
     /// Runs the program. Gives back what came of it, and the output that isn't in the store yet.
-    async fn run(&self, held: &Held, execution: &Execution, started: Seq) -> (Verdict, Vec<Output>) {
+    async fn run(
+        &self,
+        held: &Held,
+        execution: &Execution,
+        spec: &ExecutionSpec,
+        started: Seq,
+    ) -> (Verdict, Vec<Output>) {
         let cancel = held.stop.child_token();
         let (sender, receiver) = mpsc::channel(OUTPUT_CHUNKS);
         let program = async {
-            let run = AssertUnwindSafe(self.worker.runner.stream(&execution.spec, sender, &cancel));
+            let run = AssertUnwindSafe(self.worker.runner.stream(spec, sender, &cancel));
             run.catch_unwind().await.unwrap_or_else(|_| {
                 Err(Error::internal("the sandbox panicked: the log of the worker says where"))
             })

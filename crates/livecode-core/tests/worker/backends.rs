@@ -14,9 +14,9 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use livecode_core::{
-    Captured, Error, Event, Execution, ExecutionId, Follow, Inserted, Job, Lease, ListQuery, MemoryQueue,
-    MemoryStore, Output, Queue, QueueStats, Result, Revision, Seq, Session, SessionId, SessionRevision,
-    Store,
+    Captured, Error, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job, Lease, ListQuery,
+    MemoryQueue, MemoryStore, Output, Queue, QueueStats, Result, Revision, Seq, Session, SessionId,
+    SessionRevision, Store,
 };
 
 /// What happens to a call.
@@ -184,8 +184,12 @@ impl Store for FatedStore {
         self.fates.meet("revisions", self.inner.revisions(id, before, limit)).await
     }
 
-    async fn insert(&self, execution: &Execution) -> Result<Inserted> {
-        self.fates.meet("insert", self.inner.insert(execution)).await
+    async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {
+        self.fates.meet("insert", self.inner.insert(execution, spec)).await
+    }
+
+    async fn spec(&self, id: ExecutionId) -> Result<ExecutionSpec> {
+        self.fates.meet("spec", self.inner.spec(id)).await
     }
 
     async fn get(&self, id: ExecutionId) -> Result<Execution> {

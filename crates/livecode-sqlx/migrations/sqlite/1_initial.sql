@@ -28,6 +28,7 @@ CREATE TABLE execution (
     session_id          BLOB CHECK (length(session_id) = 16),
     revision            INTEGER,
     idempotency_key     TEXT,
+    language            TEXT NOT NULL,
     priority            INTEGER NOT NULL,
     state               TEXT NOT NULL
                         CHECK (state IN ('QUEUED', 'RUNNING', 'COMPLETED', 'FAILED', 'TIMEOUT', 'CANCELLED')),

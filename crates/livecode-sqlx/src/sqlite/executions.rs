@@ -9,13 +9,13 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{
     queue::millis,
-    rows::{self, check_version, column, is_taken, json, select_execution, signed},
+    rows::{self, check_version, column, is_taken, json, signed},
     writer::Failure,
 };
 use crate::error::from_sqlx;
 
 pub(super) async fn get(connection: &mut SqliteConnection, id: ExecutionId) -> Result<Execution> {
-    let row = sqlx::query(select_execution!("WHERE id = ?"))
+    let row = sqlx::query("SELECT * FROM execution WHERE id = ?")
         .bind(id.as_uuid())
         .fetch_optional(connection)
         .await
@@ -31,9 +31,10 @@ pub(super) async fn insert(
     is_queue: bool,
 ) -> Result<Inserted, Failure> {
     if let Some(key) = &execution.idempotency_key {
-        let existing = sqlx::query(select_execution!(
-            "WHERE owner = ? AND ifnull(session_id, x'') = ifnull(?, x'') AND idempotency_key = ?"
-        ))
+        let existing = sqlx::query(
+            "SELECT * FROM execution
+             WHERE owner = ? AND ifnull(session_id, x'') = ifnull(?, x'') AND idempotency_key = ?",
+        )
         .bind(execution.owner.as_str())
         .bind(execution.session_id.map(SessionId::as_uuid))
         .bind(key)
@@ -46,9 +47,9 @@ pub(super) async fn insert(
     let id = execution.id.as_uuid();
     let delay = millis(execution.run_after.duration_since(execution.created_at));
     let inserted = sqlx::query(
-        "INSERT INTO execution (id, owner, session_id, revision, idempotency_key, priority, state, attempt, failures,
+        "INSERT INTO execution (id, owner, session_id, revision, idempotency_key, language, priority, state, attempt, failures,
              version, run_after, created_at, started_at, completed_at, cancel_requested_at, outcome, failure, last_seq)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1);
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1);
          INSERT INTO spec (execution_id, spec) VALUES (?, ?);
          INSERT INTO event (execution_id, seq, state, attempt, cancel_requested) VALUES (?, 1, ?, ?, ?);
          INSERT INTO job (execution_id, attempt, priority, state, due_at)
@@ -59,6 +60,7 @@ pub(super) async fn insert(
     .bind(execution.session_id.map(SessionId::as_uuid))
     .bind(execution.revision.map(|revision| signed(revision.0)).transpose()?)
     .bind(&execution.idempotency_key)
+    .bind(&execution.language)
     .bind(execution.priority)
     .bind(execution.state.as_str())
     .bind(execution.attempt)

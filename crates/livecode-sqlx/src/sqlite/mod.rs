@@ -58,8 +58,8 @@ const READERS: u32 = 5;
 /// let directory = tempfile::tempdir().unwrap();
 /// let database = Sqlite::open(&format!("sqlite://{}/livecode.db", directory.path().display())).await.unwrap();
 /// let (store, queue) = database.store_and_queue();
-/// let execution = Execution::new(Owner::anonymous(), ExecutionSpec::new("python", "1"), SystemClock.now());
-/// store.insert(&execution).await.unwrap();
+/// let execution = Execution::new(Owner::anonymous(), "python", SystemClock.now());
+/// store.insert(&execution, &ExecutionSpec::new("python", "1")).await.unwrap();
 /// assert_eq!(queue.stats().await.unwrap().waiting, 1);
 /// # });
 /// ```

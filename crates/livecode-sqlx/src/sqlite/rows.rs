@@ -1,27 +1,16 @@
 //! Records as rows and back.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
 use livecode_core::{
-    Error, Execution, Output, Owner, Result, Revision, Seq, Session, SessionRevision, Source, Stdio,
-    Timestamp,
+    Error, Execution, ExecutionSpec, Output, Owner, Result, Revision, Seq, Session, SessionRevision, Source,
+    Stdio, Timestamp,
 };
 use serde::Serialize;
 use sqlx::{Decode, Row, Sqlite, Type, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use crate::error::from_sqlx;
-
-/// The `SELECT` of all that [`execution`] reads, and what follows behind it.
-macro_rules! select_execution {
-    ($rest:literal) => {
-        concat!(
-            "SELECT execution.*, spec.spec FROM execution JOIN spec ON spec.execution_id = execution.id ",
-            $rest
-        )
-    };
-}
-pub(super) use select_execution;
 
 pub(super) fn execution(row: &SqliteRow) -> Result<Execution> {
     let outcome: Option<&str> = column(row, "outcome")?;
@@ -31,7 +20,7 @@ pub(super) fn execution(row: &SqliteRow) -> Result<Execution> {
         session_id: column::<Option<Uuid>>(row, "session_id")?.map(Into::into),
         revision: column::<Option<i64>>(row, "revision")?.map(unsigned).transpose()?.map(Revision),
         idempotency_key: column(row, "idempotency_key")?,
-        spec: Arc::new(serde_json::from_str(column(row, "spec")?).map_err(damaged)?),
+        language: column(row, "language")?,
         priority: column(row, "priority")?,
         state: parsed(row, "state")?,
         attempt: column(row, "attempt")?,
@@ -45,6 +34,10 @@ pub(super) fn execution(row: &SqliteRow) -> Result<Execution> {
         outcome: outcome.map(serde_json::from_str).transpose().map_err(damaged)?,
         failure: column(row, "failure")?,
     })
+}
+
+pub(super) fn spec(row: &SqliteRow) -> Result<ExecutionSpec> {
+    serde_json::from_str(column(row, "spec")?).map_err(damaged)
 }
 
 pub(super) fn session(row: &SqliteRow) -> Result<Session> {

@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::{FutureExt, stream::BoxStream};
 use livecode_core::{
-    Captured, Event, Execution, ExecutionId, Follow, Inserted, ListQuery, Output, PageStart, Result,
-    Revision, Seq, Session, SessionId, SessionRevision, Stdio, Store,
+    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery, Output, PageStart,
+    Result, Revision, Seq, Session, SessionId, SessionRevision, Stdio, Store,
 };
 use sqlx::QueryBuilder;
 
 use super::{
     Database, events, executions,
-    rows::{self, json, select_execution},
+    rows::{self, json},
     sessions,
     writer::Survives,
 };
@@ -90,8 +90,8 @@ impl Store for SqliteStore {
         rows.iter().map(rows::revision).collect()
     }
 
-    async fn insert(&self, execution: &Execution) -> Result<Inserted> {
-        let spec = json(&*execution.spec)?;
+    async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {
+        let spec = json(spec)?;
         let execution = execution.clone();
         let is_queue = self.is_queue;
         let inserted = self
@@ -110,6 +110,15 @@ impl Store for SqliteStore {
     async fn get(&self, id: ExecutionId) -> Result<Execution> {
         let mut reader = self.database.readers.acquire().await.map_err(from_sqlx)?;
         executions::get(&mut reader, id).await
+    }
+
+    async fn spec(&self, id: ExecutionId) -> Result<ExecutionSpec> {
+        let row = sqlx::query("SELECT spec FROM spec WHERE execution_id = ?")
+            .bind(id.as_uuid())
+            .fetch_optional(&self.database.readers)
+            .await
+            .map_err(from_sqlx)?;
+        rows::spec(&row.ok_or_else(|| executions::unknown(id))?)
     }
 
     async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq> {
@@ -173,7 +182,7 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {
-        let mut select = QueryBuilder::new(select_execution!("WHERE true"));
+        let mut select = QueryBuilder::new("SELECT * FROM execution WHERE true");
         // Those that are open are few: with a plus, no index of a whole history is taken for them.
         let (owned_by, of_session) = match query.open_since_before {
             Some(_) => (" AND +owner = ", " AND +session_id = "),

@@ -50,10 +50,7 @@ fn help_lists_every_variable_with_its_default() {
 
 #[test]
 fn help_does_not_show_a_password() {
-    let secret = [
-        ("DATABASE_URL", "postgres://u:hunter2@db/x"),
-        ("QUEUE_URL", "redis://:hunter2@q"),
-    ];
+    let secret = [("DATABASE_URL", "postgres://u:hunter2@db/x"), ("QUEUE_URL", "redis://:hunter2@q")];
     let help = binary(&["--help"], &secret);
     assert!(!String::from_utf8(help.stdout).unwrap().contains("hunter2"));
 }
@@ -61,63 +58,23 @@ fn help_does_not_show_a_password() {
 #[test]
 fn what_cannot_be_right_is_refused_with_variable_reason_and_remedy() {
     for (environment, variable, remedy) in [
-        (
-            &[("LISTEN", "0.0.0.0:3000")][..],
-            "LISTEN is 0.0.0.0:3000",
-            "ALLOW_ANONYMOUS=1",
-        ),
-        (
-            &[("LISTEN", "everywhere")],
-            "<ADDRESS:PORT>",
-            "invalid socket address",
-        ),
+        (&[("LISTEN", "0.0.0.0:3000")][..], "LISTEN is 0.0.0.0:3000", "ALLOW_ANONYMOUS=1"),
+        (&[("LISTEN", "everywhere")], "<ADDRESS:PORT>", "invalid socket address"),
         (&[("PORT", "70000")], "--port <PORT>", "0..=65535"),
-        (
-            &[("DATABASE_URL", "postgres://u:hunter2@db/x")],
-            "DATABASE_URL",
-            "sqlite://FILE or memory:",
-        ),
-        (
-            &[("DATABASE_URL", "mysql://u:hunter2@db/x")],
-            "DATABASE_URL",
-            "sqlite://FILE or memory:",
-        ),
-        (
-            &[("DATABASE_URL", "sqlite://")],
-            "DATABASE_URL",
-            "sqlite://livecode.db",
-        ),
+        (&[("DATABASE_URL", "postgres://u:hunter2@db/x")], "DATABASE_URL", "sqlite://FILE or memory:"),
+        (&[("DATABASE_URL", "mysql://u:hunter2@db/x")], "DATABASE_URL", "sqlite://FILE or memory:"),
+        (&[("DATABASE_URL", "sqlite://")], "DATABASE_URL", "sqlite://livecode.db"),
         (&[("DATABASE_URL", "sqlite::memory:")], "DATABASE_URL", "memory:"),
-        (
-            &[("QUEUE_URL", "redis://:hunter2@q")],
-            "QUEUE_URL",
-            "database or memory:",
-        ),
+        (&[("QUEUE_URL", "redis://:hunter2@q")], "QUEUE_URL", "database or memory:"),
         (&[("QUEUE_URL", "rabbit")], "QUEUE_URL", "database or memory:"),
-        (
-            &[("ROLE", "api"), ("DATABASE_URL", "memory:")],
-            "ROLE",
-            "ROLE=all",
-        ),
-        (
-            &[("ROLE", "worker"), ("QUEUE_URL", "memory:")],
-            "ROLE",
-            "ROLE=all",
-        ),
+        (&[("ROLE", "api"), ("DATABASE_URL", "memory:")], "ROLE", "ROLE=all"),
+        (&[("ROLE", "worker"), ("QUEUE_URL", "memory:")], "ROLE", "ROLE=all"),
         (&[("ROLE", "boss")], "--role <ROLE>", "all, api, worker"),
         (&[("SANDBOX", "none")], "--sandbox <SANDBOX>", "process"),
-        (
-            &[("ISOLATION", "off")],
-            "--isolation <ISOLATION>",
-            "strict, best-effort",
-        ),
+        (&[("ISOLATION", "off")], "--isolation <ISOLATION>", "strict, best-effort"),
         (&[("WORKERS", "0")], "--workers <WORKERS>", "1.."),
         (&[("LIMIT_WALL_MS", "0")], "--limit-wall-ms", "1.."),
-        (
-            &[("LIMIT_MEMORY_BYTES", "-1")],
-            "--limit-memory-bytes",
-            "invalid digit",
-        ),
+        (&[("LIMIT_MEMORY_BYTES", "-1")], "--limit-memory-bytes", "invalid digit"),
         (&[("LIMIT_CPUS", "0")], "--limit-cpus", "such as 1 or 0.5"),
         (&[("LIMIT_CPUS", "1e3")], "--limit-cpus", "such as 1 or 0.5"),
         (&[("LEASE_MS", "1")], "--lease-ms", "1000.."),

@@ -7,9 +7,7 @@ use crate::server::{Message, Server, request};
 
 /// A program whose log has several events: its id, and the whole log.
 async fn followed(server: &Server) -> (String, Vec<Message>) {
-    let id = server
-        .program("out one\nwait\nerr two\nwait\nraw ff fe\nexit 1")
-        .await;
+    let id = server.program("out one\nwait\nerr two\nwait\nraw ff fe\nexit 1").await;
     let (status, mut events) = server.follow(&id, None).await;
     assert_eq!(status, StatusCode::OK);
     let mut log = Vec::new();
@@ -32,10 +30,7 @@ async fn followed(server: &Server) -> (String, Vec<Message>) {
 async fn a_follower_sees_status_output_and_the_end() {
     let server = Server::start();
     let (id, log) = followed(&server).await;
-    let said: Vec<_> = log
-        .iter()
-        .map(|message| (message.event.as_str(), &message.data))
-        .collect();
+    let said: Vec<_> = log.iter().map(|message| (message.event.as_str(), &message.data)).collect();
     assert_eq!(
         said[..said.len() - 1],
         [
@@ -49,11 +44,7 @@ async fn a_follower_sees_status_output_and_the_end() {
     let numbers: Vec<u64> = log.iter().map(|message| message.id.parse().unwrap()).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
     let record = server.get(&format!("/executions/{id}")).await.json();
-    assert_eq!(
-        said.last(),
-        Some(&("end", &record)),
-        "the end carries the whole record"
-    );
+    assert_eq!(said.last(), Some(&("end", &record)), "the end carries the whole record");
 }
 
 #[tokio::test]
@@ -68,12 +59,7 @@ async fn a_follower_resumes_after_each_id_and_misses_nothing() {
     let by_query = format!("/executions/{id}/events?last_event_id=5");
     let answer = server.get(&by_query).await;
     assert!(answer.body.starts_with(b"id: 6\n"), "{answer:?}");
-    let both = request(
-        axum::http::Method::GET,
-        &by_query,
-        &[("last-event-id", "6")],
-        None,
-    );
+    let both = request(axum::http::Method::GET, &by_query, &[("last-event-id", "6")], None);
     let answer = server.send(both).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT, "the header wins");
 }
@@ -116,10 +102,7 @@ async fn the_wish_to_cancel_is_an_event() {
         server.fake.release();
         wish
     });
-    assert_eq!(
-        wish.data,
-        json!({ "status": "RUNNING", "attempt": 1, "cancel_requested": true })
-    );
+    assert_eq!(wish.data, json!({ "status": "RUNNING", "attempt": 1, "cancel_requested": true }));
 }
 
 #[tokio::test]

@@ -69,17 +69,8 @@ async fn a_queued_record_has_all_members_too() {
     let id = server.program("out hi").await;
     let record = server.get(&format!("/executions/{id}")).await.json();
     assert_eq!(members(&record), MEMBERS);
-    assert_eq!(
-        (&record["status"], &record["stdout"]),
-        (&json!("QUEUED"), &json!(""))
-    );
-    for absent in [
-        "session_id",
-        "revision",
-        "exit_code",
-        "started_at",
-        "execution_time_ms",
-    ] {
+    assert_eq!((&record["status"], &record["stdout"]), (&json!("QUEUED"), &json!("")));
+    for absent in ["session_id", "revision", "exit_code", "started_at", "execution_time_ms"] {
         assert_eq!(record[absent], Value::Null, "{absent}");
     }
 }
@@ -94,17 +85,11 @@ async fn every_end_has_its_status_and_error_type() {
         ("hungry", "FAILED", "MemoryLimitError", Value::Null, Value::Null),
         ("uncompilable", "FAILED", "CompileError", Value::Null, Value::Null),
     ] {
-        let record = server
-            .end(&server.program(&format!("out before\n{source}")).await)
-            .await;
+        let record = server.end(&server.program(&format!("out before\n{source}")).await).await;
         assert_eq!(record["status"], status, "{source}");
         assert_eq!(record["error_type"], error_type, "{source}");
         assert!(record["error_message"].is_string(), "{source}");
-        assert_eq!(
-            (&record["exit_code"], &record["signal"]),
-            (&exit_code, &signal),
-            "{source}"
-        );
+        assert_eq!((&record["exit_code"], &record["signal"]), (&exit_code, &signal), "{source}");
         assert_eq!(record["stdout"], "before\n", "{source}");
     }
     let record = server.end(&server.program("uncompilable").await).await;
@@ -125,10 +110,7 @@ async fn output_so_far_is_there_while_it_runs() {
     let (_, mut events) = server.follow(&id, None).await;
     events.until("stdout").await;
     let record = server.get(&format!("/executions/{id}")).await.json();
-    assert_eq!(
-        (&record["status"], &record["stdout"]),
-        (&json!("RUNNING"), &json!("early\n"))
-    );
+    assert_eq!((&record["status"], &record["stdout"]), (&json!("RUNNING"), &json!("early\n")));
     server.fake.release();
     assert_eq!(server.end(&id).await["stdout"], "early\nlate\n");
 }
@@ -152,18 +134,10 @@ async fn source_in_a_run_is_saved_first() {
     let server = Server::start();
     let id = server.session("out 1").await;
     let body = json!({ "code": "out 2", "language": "javascript" });
-    let run = server
-        .post(&format!("/code-sessions/{id}/run?wait_ms=60000"), body)
-        .await;
-    assert_eq!(
-        (run.text("stdout"), &run.json()["revision"]),
-        ("2\n".into(), &json!(2))
-    );
+    let run = server.post(&format!("/code-sessions/{id}/run?wait_ms=60000"), body).await;
+    assert_eq!((run.text("stdout"), &run.json()["revision"]), ("2\n".into(), &json!(2)));
     let session = server.get(&format!("/code-sessions/{id}")).await.json();
-    assert_eq!(
-        (&session["source_code"], &session["language"]),
-        (&json!("out 2"), &json!("javascript"))
-    );
+    assert_eq!((&session["source_code"], &session["language"]), (&json!("out 2"), &json!("javascript")));
 }
 
 #[tokio::test]
@@ -182,23 +156,14 @@ async fn waiting_ends_when_its_time_is_up() {
     let server = Server::start();
     let id = server.program("wait").await;
     let read = server.get(&format!("/executions/{id}?wait_ms=1000")).await;
-    assert_eq!(
-        (read.status, read.text("status")),
-        (StatusCode::OK, "RUNNING".into())
-    );
+    assert_eq!((read.status, read.text("status")), (StatusCode::OK, "RUNNING".into()));
     let body = json!({ "language": "python", "source_code": "wait" });
     let run = server.post("/executions?wait_ms=1000", body).await;
-    assert_eq!(
-        (run.status, run.text("status")),
-        (StatusCode::ACCEPTED, "RUNNING".into())
-    );
+    assert_eq!((run.status, run.text("status")), (StatusCode::ACCEPTED, "RUNNING".into()));
     let too_long = server.get(&format!("/executions/{id}?wait_ms=60001")).await;
     assert_eq!(too_long.status, StatusCode::BAD_REQUEST);
     let in_the_body = json!({ "language": "python", "source_code": "wait", "wait_ms": 60_001 });
-    assert_eq!(
-        server.post("/executions", in_the_body).await.status,
-        StatusCode::BAD_REQUEST
-    );
+    assert_eq!(server.post("/executions", in_the_body).await.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,20 +184,11 @@ async fn fifty_requests_with_one_idempotency_key_make_one_execution() {
     }))
     .await;
     let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-    let accepted = answers
-        .iter()
-        .filter(|(status, _)| *status == StatusCode::ACCEPTED)
-        .count();
-    let seen = answers
-        .iter()
-        .filter(|(status, _)| *status == StatusCode::OK)
-        .count();
+    let accepted = answers.iter().filter(|(status, _)| *status == StatusCode::ACCEPTED).count();
+    let seen = answers.iter().filter(|(status, _)| *status == StatusCode::OK).count();
     assert_eq!((accepted, seen), (1, 49));
     assert!(answers.iter().all(|(_, id)| *id == answers[0].1));
-    let history = server
-        .get(&format!("/code-sessions/{id}/executions"))
-        .await
-        .json();
+    let history = server.get(&format!("/code-sessions/{id}/executions")).await.json();
     assert_eq!(history.as_array().unwrap().len(), 1);
 }
 
@@ -248,9 +204,7 @@ async fn a_key_reused_for_a_different_program_is_a_conflict() {
     assert_eq!(again.text("execution_id"), first.text("execution_id"));
     let other = server.post_with("/executions", &key, program("out 2")).await;
     assert_eq!(other.status, StatusCode::CONFLICT);
-    let unprintable = server
-        .post_with("/executions", &[("idempotency-key", "ä")], program("out 1"))
-        .await;
+    let unprintable = server.post_with("/executions", &[("idempotency-key", "ä")], program("out 1")).await;
     assert_eq!(unprintable.status, StatusCode::BAD_REQUEST);
 }
 
@@ -260,18 +214,10 @@ async fn history_is_newest_first_in_pages_that_link_on() {
     let id = server.session("out 1").await;
     let mut made = Vec::new();
     for _ in 0..5 {
-        made.push(
-            server
-                .post(&format!("/sessions/{id}/run"), json!({}))
-                .await
-                .text("execution_id"),
-        );
+        made.push(server.post(&format!("/sessions/{id}/run"), json!({})).await.text("execution_id"));
     }
     made.reverse();
-    for path in [
-        format!("/code-sessions/{id}/executions"),
-        format!("/api/executions/sessions/{id}"),
-    ] {
+    for path in [format!("/code-sessions/{id}/executions"), format!("/api/executions/sessions/{id}")] {
         let mut found = Vec::new();
         let mut next = Some(format!("{path}?limit=2"));
         let mut pages = 0;
@@ -280,11 +226,7 @@ async fn history_is_newest_first_in_pages_that_link_on() {
             let entries = answer.json();
             assert_eq!(members(&entries[0]), MEMBERS);
             found.extend(
-                entries
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|entry| entry["id"].as_str().unwrap().to_owned()),
+                entries.as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap().to_owned()),
             );
             let link = answer.header("link");
             next = link.split_once('>').map(|(target, rel)| {
@@ -296,17 +238,9 @@ async fn history_is_newest_first_in_pages_that_link_on() {
         assert_eq!((pages, &found), (3, &made));
     }
     let empty = server.session("out 1").await;
-    assert_eq!(
-        server
-            .get(&format!("/code-sessions/{empty}/executions"))
-            .await
-            .json(),
-        json!([])
-    );
+    assert_eq!(server.get(&format!("/code-sessions/{empty}/executions")).await.json(), json!([]));
     for limit in ["0", "201", "-1", "x"] {
-        let answer = server
-            .get(&format!("/code-sessions/{id}/executions?limit={limit}"))
-            .await;
+        let answer = server.get(&format!("/code-sessions/{id}/executions?limit={limit}")).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{limit}");
     }
 }
@@ -322,11 +256,7 @@ async fn a_page_of_history_is_bounded_by_its_output() {
         assert_eq!(run.status, StatusCode::OK);
     }
     let page = server.get(&format!("/code-sessions/{id}/executions")).await;
-    assert_eq!(
-        page.json().as_array().unwrap().len(),
-        9,
-        "8 MiB and the record that went over it"
-    );
+    assert_eq!(page.json().as_array().unwrap().len(), 9, "8 MiB and the record that went over it");
     let rest = page.header("link").split(['<', '>']).nth(1).unwrap().to_owned();
     let rest = server.get(&rest).await;
     assert_eq!(rest.json().as_array().unwrap().len(), 3);
@@ -337,32 +267,17 @@ async fn a_page_of_history_is_bounded_by_its_output() {
 async fn a_cancel_ends_what_is_queued_and_what_runs_and_changes_nothing_later() {
     let idle = Server::idle();
     let queued = idle.program("out 1").await;
-    let cancelled = idle
-        .send(request(
-            Method::POST,
-            &format!("/executions/{queued}/cancel"),
-            &[],
-            None,
-        ))
-        .await;
-    assert_eq!(
-        (cancelled.status, cancelled.text("status")),
-        (StatusCode::OK, "CANCELLED".into())
-    );
+    let cancelled =
+        idle.send(request(Method::POST, &format!("/executions/{queued}/cancel"), &[], None)).await;
+    assert_eq!((cancelled.status, cancelled.text("status")), (StatusCode::OK, "CANCELLED".into()));
     assert_eq!(cancelled.text("error_type"), "Cancelled");
 
     let server = Server::start();
     let running = server.program("out before\nwait").await;
     let (_, mut events) = server.follow(&running, None).await;
     events.until("stdout").await;
-    let cancelled = server
-        .post(&format!("/executions/{running}/cancel"), json!({}))
-        .await
-        .json();
-    assert_eq!(
-        (&cancelled["status"], &cancelled["stdout"]),
-        (&json!("CANCELLED"), &json!("before\n"))
-    );
+    let cancelled = server.post(&format!("/executions/{running}/cancel"), json!({})).await.json();
+    assert_eq!((&cancelled["status"], &cancelled["stdout"]), (&json!("CANCELLED"), &json!("before\n")));
 
     let ended = server.end(&server.program("out 1").await).await;
     let path = format!("/executions/{}/cancel", ended["id"].as_str().unwrap());
@@ -376,8 +291,5 @@ async fn a_cancel_that_takes_long_answers_with_the_running_record() {
     let (_, mut events) = server.follow(&id, None).await;
     events.until("stdout").await;
     let cancelled = server.post(&format!("/executions/{id}/cancel"), json!({})).await;
-    assert_eq!(
-        (cancelled.status, cancelled.text("status")),
-        (StatusCode::OK, "RUNNING".into())
-    );
+    assert_eq!((cancelled.status, cancelled.text("status")), (StatusCode::OK, "RUNNING".into()));
 }

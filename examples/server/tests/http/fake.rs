@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use livecode::{
-    Capabilities, Captured, Error, ErrorKind, Event, Execution, ExecutionId, Follow, Inserted, Io, ListQuery,
-    Outcome, Output, Program, Result, Revision, Sandbox, Seq, Session, SessionId, SessionRevision, Stdio,
-    Store, Termination,
+    Capabilities, Captured, Error, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted,
+    Io, ListQuery, Outcome, Output, Program, Result, Revision, Sandbox, Seq, Session, SessionId,
+    SessionRevision, Stdio, Store, Termination,
 };
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -29,9 +29,7 @@ pub(crate) struct Fake {
 
 impl Default for Fake {
     fn default() -> Self {
-        Self {
-            gate: Semaphore::new(0),
-        }
+        Self { gate: Semaphore::new(0) }
     }
 }
 
@@ -81,10 +79,8 @@ impl Sandbox for Fake {
                     continue;
                 }
                 "raw" => {
-                    let bytes: Vec<u8> = rest
-                        .split(' ')
-                        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-                        .collect();
+                    let bytes: Vec<u8> =
+                        rest.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
                     write(Stdio::Stdout, bytes.into()).await;
                     continue;
                 }
@@ -105,20 +101,12 @@ impl Sandbox for Fake {
                     continue;
                 }
                 "limits" => {
-                    write(
-                        Stdio::Stdout,
-                        format!("{:?}\n", program.run.limits.wall_time).into(),
-                    )
-                    .await;
+                    write(Stdio::Stdout, format!("{:?}\n", program.run.limits.wall_time).into()).await;
                     continue;
                 }
                 "files" => {
                     for file in &program.files {
-                        write(
-                            Stdio::Stdout,
-                            format!("{} {}\n", file.path, file.content.len()).into(),
-                        )
-                        .await;
+                        write(Stdio::Stdout, format!("{} {}\n", file.path, file.content.len()).into()).await;
                     }
                     continue;
                 }
@@ -133,21 +121,13 @@ impl Sandbox for Fake {
                     self.gate.acquire().await.unwrap().forget();
                     continue;
                 }
-                "exit" => Termination::Exited {
-                    code: rest.parse().unwrap(),
-                },
+                "exit" => Termination::Exited { code: rest.parse().unwrap() },
                 "kill" => Termination::Signaled { signal: 11 },
-                "slow" => Termination::WallTimeExceeded {
-                    limit: program.run.limits.wall_time,
-                },
-                "hungry" => Termination::MemoryExceeded {
-                    limit: program.run.limits.memory_bytes,
-                },
+                "slow" => Termination::WallTimeExceeded { limit: program.run.limits.wall_time },
+                "hungry" => Termination::MemoryExceeded { limit: program.run.limits.memory_bytes },
                 "uncompilable" => {
                     outcome.compile_output = Some("main.c:1: no".into());
-                    Termination::CompileFailed {
-                        message: "the compiler exited with status 1".into(),
-                    }
+                    Termination::CompileFailed { message: "the compiler exited with status 1".into() }
                 }
                 "break" => return Err(Error::internal("the fake is broken")),
                 "unprotected" => {
@@ -193,11 +173,15 @@ impl Store for Broken {
         Err(self.error())
     }
 
-    async fn insert(&self, _: &Execution) -> Result<Inserted> {
+    async fn insert(&self, _: &Execution, _: &ExecutionSpec) -> Result<Inserted> {
         Err(self.error())
     }
 
     async fn get(&self, _: ExecutionId) -> Result<Execution> {
+        Err(self.error())
+    }
+
+    async fn spec(&self, _: ExecutionId) -> Result<ExecutionSpec> {
         Err(self.error())
     }
 

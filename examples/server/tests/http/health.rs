@@ -18,10 +18,7 @@ async fn a_server_that_lives_says_so() {
     let server = Server::idle();
     for path in ["/health", "/health/live"] {
         let answer = server.get(path).await;
-        assert_eq!(
-            (answer.status, answer.text("status")),
-            (StatusCode::OK, "ok".into())
-        );
+        assert_eq!((answer.status, answer.text("status")), (StatusCode::OK, "ok".into()));
     }
 }
 
@@ -43,12 +40,8 @@ async fn ready_names_every_part() {
 
 #[tokio::test]
 async fn ready_is_503_and_names_the_part_that_is_down() {
-    let server = Setup {
-        store: Arc::new(Broken(ErrorKind::Unavailable)),
-        worker: false,
-        ..Setup::default()
-    }
-    .start();
+    let server =
+        Setup { store: Arc::new(Broken(ErrorKind::Unavailable)), worker: false, ..Setup::default() }.start();
     let ready = server.get("/health/ready").await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(ready.text("detail"), "the store is down");
@@ -56,11 +49,7 @@ async fn ready_is_503_and_names_the_part_that_is_down() {
     assert_eq!(ready.json()["parts"]["queue"]["status"], "ok");
     assert_ne!(ready.header("retry-after"), "");
     assert!(!String::from_utf8_lossy(&ready.body).contains(SECRET));
-    assert_eq!(
-        server.get("/health/live").await.status,
-        StatusCode::OK,
-        "it lives all the same"
-    );
+    assert_eq!(server.get("/health/live").await.status, StatusCode::OK, "it lives all the same");
 }
 
 #[tokio::test]
@@ -72,25 +61,13 @@ async fn languages_come_with_version_template_and_limits() {
     };
     assert_eq!(python["name"], "python");
     assert_eq!(python["aliases"], json!(["python3", "py"]));
-    assert_eq!(
-        (&python["available"], &python["version"]),
-        (&json!(true), &json!("Python 3.13.1"))
-    );
+    assert_eq!((&python["available"], &python["version"]), (&json!(true), &json!("Python 3.13.1")));
     assert_eq!(python["file_name"], "main.py");
     assert_eq!(python["template"], "print(\"Hello World\")\n");
     assert_eq!(python["limits"]["wall_time_ms"], 10_000);
-    assert_eq!(
-        (&python["compile_limits"], &python["unavailable_reason"]),
-        (&Value::Null, &Value::Null)
-    );
-    assert_eq!(
-        (&javascript["available"], &javascript["version"]),
-        (&json!(false), &Value::Null)
-    );
-    assert_eq!(
-        javascript["unavailable_reason"],
-        "node isn't installed here: install it"
-    );
+    assert_eq!((&python["compile_limits"], &python["unavailable_reason"]), (&Value::Null, &Value::Null));
+    assert_eq!((&javascript["available"], &javascript["version"]), (&json!(false), &Value::Null));
+    assert_eq!(javascript["unavailable_reason"], "node isn't installed here: install it");
 }
 
 #[tokio::test]
@@ -102,14 +79,8 @@ async fn a_process_that_runs_nothing_does_not_claim_to_know_versions() {
         shutdown: Shutdown::default(),
     };
     let python = server.get("/languages").await.json()[1].clone();
-    assert_eq!(
-        (&python["available"], &python["version"]),
-        (&Value::Null, &Value::Null)
-    );
-    assert_eq!(
-        server.get("/health/ready").await.json()["parts"]["sandbox"],
-        Value::Null
-    );
+    assert_eq!((&python["available"], &python["version"]), (&Value::Null, &Value::Null));
+    assert_eq!(server.get("/health/ready").await.json()["parts"]["sandbox"], Value::Null);
 }
 
 #[tokio::test]

@@ -21,16 +21,10 @@ fn problem(answer: &Answer, status: StatusCode) -> String {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.header("content-type"), "application/problem+json");
     let body = answer.json();
-    assert_eq!(
-        (&body["status"], &body["statusCode"]),
-        (&json!(status.as_u16()), &json!(status.as_u16()))
-    );
+    assert_eq!((&body["status"], &body["statusCode"]), (&json!(status.as_u16()), &json!(status.as_u16())));
     assert_eq!(body["title"], status.canonical_reason().unwrap());
     assert_eq!(body["type"], "about:blank");
-    assert_eq!(
-        (&body["error"], &body["message"]),
-        (&body["detail"], &body["detail"])
-    );
+    assert_eq!((&body["error"], &body["message"]), (&body["detail"], &body["detail"]));
     answer.text("detail")
 }
 
@@ -46,18 +40,8 @@ async fn what_cannot_be_accepted_is_refused_with_the_reason() {
         body
     };
     for (method, path, body, sentence) in [
-        (
-            Method::GET,
-            "/code-sessions/seven",
-            None,
-            "'seven' is not a session id",
-        ),
-        (
-            Method::GET,
-            "/executions/seven",
-            None,
-            "'seven' is not an execution id",
-        ),
+        (Method::GET, "/code-sessions/seven", None, "'seven' is not a session id"),
+        (Method::GET, "/executions/seven", None, "'seven' is not an execution id"),
         (Method::GET, "/executions/%ff", None, "the path can't be read"),
         (
             Method::POST,
@@ -65,30 +49,10 @@ async fn what_cannot_be_accepted_is_refused_with_the_reason() {
             Some(json!({ "language": "cobol" })),
             "known are: javascript, python",
         ),
-        (
-            Method::PATCH,
-            &session,
-            Some(json!({})),
-            "one of source_code, language and files is required",
-        ),
-        (
-            Method::POST,
-            "/executions",
-            Some(json!({})),
-            "language is required; source_code is required",
-        ),
-        (
-            Method::POST,
-            "/executions",
-            Some(program("language", json!("cobol"))),
-            "'cobol' is unknown",
-        ),
-        (
-            Method::POST,
-            "/executions",
-            Some(program("source_code", json!(""))),
-            "source_code is empty",
-        ),
+        (Method::PATCH, &session, Some(json!({})), "one of source_code, language and files is required"),
+        (Method::POST, "/executions", Some(json!({})), "language is required; source_code is required"),
+        (Method::POST, "/executions", Some(program("language", json!("cobol"))), "'cobol' is unknown"),
+        (Method::POST, "/executions", Some(program("source_code", json!(""))), "source_code is empty"),
         (
             Method::POST,
             "/executions",
@@ -137,62 +101,21 @@ async fn what_cannot_be_accepted_is_refused_with_the_reason() {
             Some(program("files", json!([{ "path": "../a", "content": "" }]))),
             "\"../a\"",
         ),
-        (
-            Method::POST,
-            "/executions",
-            Some(program("env", json!({ "A=B": "" }))),
-            "env has a variable",
-        ),
-        (
-            Method::POST,
-            "/executions",
-            Some(program("args", json!(["a\0"]))),
-            "NUL",
-        ),
-        (
-            Method::POST,
-            "/executions",
-            Some(program("delay_ms", json!(u64::MAX))),
-            "longer than 30 days",
-        ),
-        (
-            Method::POST,
-            "/executions",
-            Some(program("priority", json!(40_000))),
-            "priority: invalid value",
-        ),
-        (
-            Method::POST,
-            &run,
-            Some(json!({ "wait_ms": 60_001 })),
-            "at most 60000",
-        ),
-        (
-            Method::POST,
-            &run,
-            Some(json!({ "code": "" })),
-            "source_code is empty",
-        ),
-        (
-            Method::POST,
-            "/executions?wait_ms=x",
-            Some(json!({})),
-            "wait_ms: invalid digit",
-        ),
+        (Method::POST, "/executions", Some(program("env", json!({ "A=B": "" }))), "env has a variable"),
+        (Method::POST, "/executions", Some(program("args", json!(["a\0"]))), "NUL"),
+        (Method::POST, "/executions", Some(program("delay_ms", json!(u64::MAX))), "longer than 30 days"),
+        (Method::POST, "/executions", Some(program("priority", json!(40_000))), "priority: invalid value"),
+        (Method::POST, &run, Some(json!({ "wait_ms": 60_001 })), "at most 60000"),
+        (Method::POST, &run, Some(json!({ "code": "" })), "source_code is empty"),
+        (Method::POST, "/executions?wait_ms=x", Some(json!({})), "wait_ms: invalid digit"),
     ] {
         let answer = server.send(request(method, path, &[], body.clone())).await;
         let detail = problem(&answer, StatusCode::BAD_REQUEST);
         assert!(detail.contains(sentence), "{path} {body:?}: {detail}");
-        assert!(
-            !answer.json()["details"].as_array().unwrap().is_empty(),
-            "{answer:?}"
-        );
+        assert!(!answer.json()["details"].as_array().unwrap().is_empty(), "{answer:?}");
     }
     let both = server.post("/executions", json!({})).await.json();
-    assert_eq!(
-        both["details"],
-        json!(["language is required", "source_code is required"])
-    );
+    assert_eq!(both["details"], json!(["language is required", "source_code is required"]));
 }
 
 #[tokio::test]
@@ -205,42 +128,19 @@ async fn a_body_that_is_not_a_json_object_is_refused() {
         }
         server.send(request.body(Body::from(body.to_vec())).unwrap())
     };
-    for body in [
-        &b"{"[..],
-        b"[]",
-        b"null",
-        b"\"a\"",
-        b"{\"code\": \"\xff\"}",
-        b"{} {}",
-        b" ",
-        b"\0",
-    ] {
-        let detail = problem(
-            &post(Some("application/json"), body).await,
-            StatusCode::BAD_REQUEST,
-        );
+    for body in [&b"{"[..], b"[]", b"null", b"\"a\"", b"{\"code\": \"\xff\"}", b"{} {}", b" ", b"\0"] {
+        let detail = problem(&post(Some("application/json"), body).await, StatusCode::BAD_REQUEST);
         assert!(detail.contains("the body can't be read"), "{detail}");
     }
-    for content_type in [
-        None,
-        Some("text/plain"),
-        Some("application/x-www-form-urlencoded"),
-        Some("application/jsonp"),
-    ] {
+    for content_type in
+        [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonp")]
+    {
         let answer = post(content_type, b"{}").await;
         let detail = problem(&answer, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         assert!(detail.contains("send application/json"), "{detail}");
     }
-    for content_type in [
-        "application/json; charset=utf-8",
-        "Application/JSON",
-        "application/vnd.x+json",
-    ] {
-        assert_eq!(
-            post(Some(content_type), b"{}").await.status,
-            StatusCode::CREATED,
-            "{content_type}"
-        );
+    for content_type in ["application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json"] {
+        assert_eq!(post(Some(content_type), b"{}").await.status, StatusCode::CREATED, "{content_type}");
     }
     for content_type in [None, Some("text/plain")] {
         let empty = post(content_type, b"").await;
@@ -285,9 +185,7 @@ async fn what_is_unknown_is_not_found_on_every_route() {
         problem(&answer, StatusCode::NOT_FOUND);
     }
     let path = format!("/code-sessions/{UNKNOWN}");
-    let saved = server
-        .patch(&path, &[("if-match", "\"1\"")], json!({ "code": "1" }))
-        .await;
+    let saved = server.patch(&path, &[("if-match", "\"1\"")], json!({ "code": "1" })).await;
     problem(&saved, StatusCode::NOT_FOUND);
 }
 
@@ -306,26 +204,16 @@ async fn a_method_that_a_path_does_not_have_is_refused_with_those_it_has() {
 async fn conflicts_and_failed_preconditions_are_problems() {
     let server = Server::idle();
     let path = format!("/code-sessions/{}", server.session("out 1").await);
-    let stale = server
-        .patch(&path, &[("if-match", "\"7\"")], json!({ "code": "1" }))
-        .await;
+    let stale = server.patch(&path, &[("if-match", "\"7\"")], json!({ "code": "1" })).await;
     let detail = problem(&stale, StatusCode::PRECONDITION_FAILED);
     assert!(detail.contains("is at revision 1, not at 7"), "{detail}");
     server.delete(&path).await;
-    problem(
-        &server.post(&format!("{path}/run"), json!({})).await,
-        StatusCode::CONFLICT,
-    );
+    problem(&server.post(&format!("{path}/run"), json!({})).await, StatusCode::CONFLICT);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_says_when_to_come_back() {
-    let server = Setup {
-        max_queued: 1,
-        worker: false,
-        ..Setup::default()
-    }
-    .start();
+    let server = Setup { max_queued: 1, worker: false, ..Setup::default() }.start();
     server.program("out 1").await;
     // The engine's count is up to 100 ms old.
     tokio::time::advance(std::time::Duration::from_millis(150)).await;
@@ -341,20 +229,12 @@ async fn our_own_failures_do_not_tell_the_internals() {
         (ErrorKind::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
         (ErrorKind::Internal, StatusCode::INTERNAL_SERVER_ERROR),
     ] {
-        let server = Setup {
-            store: Arc::new(Broken(kind)),
-            worker: false,
-            ..Setup::default()
-        }
-        .start();
+        let server = Setup { store: Arc::new(Broken(kind)), worker: false, ..Setup::default() }.start();
         for path in ["/executions", "/code-sessions"] {
             let answer = server.get(&format!("{path}/{UNKNOWN}")).await;
             let detail = problem(&answer, status);
             assert!(!detail.contains(SECRET), "{detail}");
-            assert_eq!(
-                answer.header("retry-after").is_empty(),
-                kind == ErrorKind::Internal
-            );
+            assert_eq!(answer.header("retry-after").is_empty(), kind == ErrorKind::Internal);
         }
     }
 }
@@ -363,10 +243,6 @@ async fn our_own_failures_do_not_tell_the_internals() {
 async fn every_answer_forbids_guessing_its_type() {
     let server = Server::idle();
     for path in ["/", "/languages", "/nothing", "/health/ready"] {
-        assert_eq!(
-            server.get(path).await.header("x-content-type-options"),
-            "nosniff",
-            "{path}"
-        );
+        assert_eq!(server.get(path).await.header("x-content-type-options"), "nosniff", "{path}");
     }
 }

@@ -48,20 +48,15 @@ impl Setup {
         let queue = Arc::new(MemoryQueue::default());
         let fake = Arc::new(Fake::default());
         let runner = Runner::shared(fake.clone()).ceiling(self.ceiling);
-        let engine = Engine::new(self.store.clone(), queue.clone())
-            .ceiling(self.ceiling)
-            .max_queued(self.max_queued);
+        let engine =
+            Engine::new(self.store.clone(), queue.clone()).ceiling(self.ceiling).max_queued(self.max_queued);
         let shutdown = Shutdown::default();
         if self.worker {
             let worker = Worker::new(self.store, queue, runner.clone()).concurrency(4);
             let draining = shutdown.draining();
             tokio::spawn(async move { worker.run(draining).await });
         }
-        Server {
-            router: app(App::new(engine, Some(runner), shutdown.clone())),
-            fake,
-            shutdown,
-        }
+        Server { router: app(App::new(engine, Some(runner), shutdown.clone())), fake, shutdown }
     }
 }
 
@@ -72,22 +67,14 @@ impl Server {
 
     /// Where nothing runs: what is queued stays so.
     pub(crate) fn idle() -> Self {
-        Setup {
-            worker: false,
-            ..Setup::default()
-        }
-        .start()
+        Setup { worker: false, ..Setup::default() }.start()
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        Answer { status: parts.status, headers: parts.headers, body }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -112,9 +99,7 @@ impl Server {
 
     /// A new session with this source: its id.
     pub(crate) async fn session(&self, source: &str) -> String {
-        let answer = self
-            .post("/code-sessions", json!({ "source_code": source }))
-            .await;
+        let answer = self.post("/code-sessions", json!({ "source_code": source })).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
         answer.text("session_id")
     }
@@ -137,12 +122,7 @@ impl Server {
     /// The event stream after this id.
     pub(crate) async fn follow(&self, id: &str, last_event_id: Option<&str>) -> (StatusCode, Events) {
         let header = last_event_id.map(|id| ("last-event-id", id));
-        let request = request(
-            Method::GET,
-            &format!("/executions/{id}/events"),
-            header.as_slice(),
-            None,
-        );
+        let request = request(Method::GET, &format!("/executions/{id}/events"), header.as_slice(), None);
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         (status, Events::new(response.into_body()))
@@ -208,10 +188,7 @@ pub(crate) struct Message {
 
 impl Events {
     pub(crate) fn new(body: Body) -> Self {
-        Self {
-            body: body.into_data_stream(),
-            read: String::new(),
-        }
+        Self { body: body.into_data_stream(), read: String::new() }
     }
 
     /// The next message; none when the stream has closed.

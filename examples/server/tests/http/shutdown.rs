@@ -38,20 +38,9 @@ impl Running {
             let signal = signal.clone();
             async move { signal.notified().await }
         };
-        let serving = tokio::spawn(serve(
-            listener,
-            server.router.clone(),
-            server.shutdown.clone(),
-            workers,
-            on_signal,
-        ));
-        Self {
-            server,
-            address,
-            signal,
-            drained,
-            serving,
-        }
+        let serving =
+            tokio::spawn(serve(listener, server.router.clone(), server.shutdown.clone(), workers, on_signal));
+        Self { server, address, signal, drained, serving }
     }
 
     /// Sends the signal; returns when the server drains.
@@ -84,10 +73,7 @@ async fn while_draining_ready_is_503_and_new_runs_are_refused_but_reads_are_answ
     let session = server.session("out 1").await;
     let refused = server.post(&format!("/sessions/{session}/run"), json!({})).await;
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(
-        server.get(&format!("/executions/{id}")).await.status,
-        StatusCode::OK
-    );
+    assert_eq!(server.get(&format!("/executions/{id}")).await.status, StatusCode::OK);
 
     // The listener is still open, so that whoever balances the load sees it.
     let mut stream = running.connect("/health/ready").await;
@@ -97,10 +83,7 @@ async fn while_draining_ready_is_503_and_new_runs_are_refused_but_reads_are_answ
 
     running.drained.notify_one();
     running.serving.await.unwrap().unwrap();
-    assert!(
-        TcpStream::connect(running.address).await.is_err(),
-        "the listener is closed"
-    );
+    assert!(TcpStream::connect(running.address).await.is_err(), "the listener is closed");
 }
 
 #[tokio::test]
@@ -120,10 +103,7 @@ async fn streams_and_waits_end_with_the_server_though_the_program_runs_on() {
     let (mut streamed, mut waited) = (String::new(), String::new());
     stream.read_to_string(&mut streamed).await.unwrap();
     wait.read_to_string(&mut waited).await.unwrap();
-    assert!(
-        streamed.ends_with("0\r\n\r\n"),
-        "the stream ends whole: {streamed}"
-    );
+    assert!(streamed.ends_with("0\r\n\r\n"), "the stream ends whole: {streamed}");
     assert!(!streamed.contains("event: end"), "{streamed}");
     assert!(waited.contains("\"status\":\"RUNNING\""), "{waited}");
     running.serving.await.unwrap().unwrap();
@@ -145,11 +125,6 @@ async fn a_server_whose_workers_end_by_themselves_ends_with_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let never = std::future::pending();
     let (router, shutdown) = (server.router.clone(), server.shutdown.clone());
-    let error = serve(listener, router, shutdown, std::future::ready(()), never)
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("the workers ended by themselves"),
-        "{error}"
-    );
+    let error = serve(listener, router, shutdown, std::future::ready(()), never).await.unwrap_err();
+    assert!(error.to_string().contains("the workers ended by themselves"), "{error}");
 }

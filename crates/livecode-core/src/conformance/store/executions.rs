@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 
 use super::{
-    AWKWARD, at, change, complete, execution, exited, full_execution, log, outcome, owner, start, stdout,
+    AWKWARD, at, change, complete, execution, exited, full_execution, full_spec, log, outcome, owner, spec,
+    start, stdout,
 };
 use crate::{
     Captured, Change, ErrorKind, Execution, ExecutionId, Inserted, ListQuery, Outcome, Seq, SessionId, Store,
@@ -47,19 +48,34 @@ fn changes(termination: Termination) -> [Change; 5] {
     [Change::Start, again, Change::Start, Change::RequestCancel, Change::Finish(outcome)]
 }
 
-/// A new one comes back with every member, whatever text and bytes are in it.
+/// A new one comes back with every member, and what was asked with it, whatever text and bytes are in them.
 pub async fn an_execution_comes_back_as_it_was_put_in(store: Arc<dyn Store>) {
-    for new in [execution(), full_execution()] {
-        assert_eq!(store.insert(&new).await.unwrap(), Inserted::New);
+    for (new, spec) in [(execution(), spec()), (full_execution(), full_spec())] {
+        assert_eq!(store.insert(&new, &spec).await.unwrap(), Inserted::New);
         assert_eq!(store.get(new.id).await.unwrap(), new);
+        assert_eq!(store.spec(new.id).await.unwrap(), spec);
     }
+}
+
+/// What was asked stays, whatever becomes of it, and of one that is unknown nothing was.
+pub async fn what_was_asked_never_changes(store: Arc<dyn Store>) {
+    let mut execution = full_execution();
+    store.insert(&execution, &full_spec()).await.unwrap();
+    let again = store.insert(&execution, &spec()).await.unwrap();
+    assert!(matches!(again, Inserted::Existing(_)), "its key is taken");
+    for step in [Change::Start, exited()] {
+        change(&*store, &mut execution, step, &[]).await;
+        assert_eq!(store.spec(execution.id).await.unwrap(), full_spec());
+    }
+    let unknown = store.spec(super::execution().id).await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound);
 }
 
 /// Every member of a changed one comes back after each change, for every way to end.
 pub async fn an_execution_comes_back_as_it_was_changed(store: Arc<dyn Store>) {
     for termination in terminations() {
         let mut execution = full_execution();
-        store.insert(&execution).await.unwrap();
+        store.insert(&execution, &spec()).await.unwrap();
         for step in changes(termination) {
             change(&*store, &mut execution, step, &[]).await;
             assert_eq!(store.get(execution.id).await.unwrap(), execution);
@@ -79,7 +95,7 @@ pub async fn an_execution_without_an_outcome_comes_back(store: Arc<dyn Store>) {
         vec![Change::Start, again(None), Change::Start, again(Some("")), Change::Start, fail],
     ] {
         let mut execution = execution();
-        store.insert(&execution).await.unwrap();
+        store.insert(&execution, &spec()).await.unwrap();
         for step in steps {
             change(&*store, &mut execution, step, &[]).await;
             assert_eq!(store.get(execution.id).await.unwrap(), execution);
@@ -107,12 +123,12 @@ pub async fn an_unknown_execution_is_not_found(store: Arc<dyn Store>) {
 pub async fn an_execution_id_is_taken_once(store: Arc<dyn Store>) {
     let first = complete(&*store, &[stdout("first")]).await;
     let second = Execution { id: first.id, ..full_execution() };
-    let error = store.insert(&second).await.unwrap_err();
+    let error = store.insert(&second, &spec()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(store.get(first.id).await.unwrap(), first);
     assert_eq!(log(&*store, first.id).await.len(), 4);
     let third = Execution { id: ExecutionId::generate(at(2)), ..second };
-    assert_eq!(store.insert(&third).await.unwrap(), Inserted::New, "the refused one left its key");
+    assert_eq!(store.insert(&third, &spec()).await.unwrap(), Inserted::New, "the refused one left its key");
 }
 
 /// An update to a version that isn't the stored one is a conflict, and neither record nor log shows a trace of it.
@@ -158,15 +174,15 @@ pub async fn of_concurrent_updates_one_wins(store: Arc<dyn Store>) {
 /// A key that was used gives back the execution that has it, as it is by now, and puts in nothing.
 pub async fn a_used_idempotency_key_gives_back_its_execution(store: Arc<dyn Store>) {
     let mut first = full_execution();
-    store.insert(&first).await.unwrap();
-    let again = store.insert(&first).await.unwrap();
+    store.insert(&first, &spec()).await.unwrap();
+    let again = store.insert(&first, &spec()).await.unwrap();
     assert_eq!(again, Inserted::Existing(Box::new(first.clone())), "itself");
     change(&*store, &mut first, Change::Start, &[]).await;
     change(&*store, &mut first, exited(), &[]).await;
 
     let mut second = Execution { id: ExecutionId::generate(at(3)), ..full_execution() };
     second.session_id = first.session_id;
-    let existing = store.insert(&second).await.unwrap();
+    let existing = store.insert(&second, &spec()).await.unwrap();
     assert_eq!(existing, Inserted::Existing(Box::new(first.clone())));
     assert_eq!(store.get(second.id).await.unwrap_err().kind(), ErrorKind::NotFound);
     let query = ListQuery { limit: 10, ..ListQuery::default() };
@@ -192,18 +208,18 @@ pub async fn an_idempotency_key_belongs_to_its_owner_and_session(store: Arc<dyn 
         }
     }
     for new in &all {
-        assert_eq!(store.insert(new).await.unwrap(), Inserted::New);
+        assert_eq!(store.insert(new, &spec()).await.unwrap(), Inserted::New);
     }
     for first in all {
         let again = Execution { id: ExecutionId::generate(at(9)), ..first.clone() };
-        assert_eq!(store.insert(&again).await.unwrap(), Inserted::Existing(Box::new(first)));
+        assert_eq!(store.insert(&again, &spec()).await.unwrap(), Inserted::Existing(Box::new(first)));
     }
 }
 
 /// Executions without a key are never taken for one another.
 pub async fn no_idempotency_key_is_like_no_other(store: Arc<dyn Store>) {
     for _ in 0..2 {
-        assert_eq!(store.insert(&execution()).await.unwrap(), Inserted::New);
+        assert_eq!(store.insert(&execution(), &spec()).await.unwrap(), Inserted::New);
     }
 }
 
@@ -214,7 +230,7 @@ pub async fn of_concurrent_inserts_with_one_key_one_inserts(store: Arc<dyn Store
             let store = store.clone();
             tokio::spawn(async move {
                 let new = Execution { session_id, idempotency_key: Some("one".into()), ..execution() };
-                (new.id, store.insert(&new).await.unwrap())
+                (new.id, store.insert(&new, &spec()).await.unwrap())
             })
         }));
         let mut new = Vec::new();

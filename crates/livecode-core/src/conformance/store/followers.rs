@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt, future::join_all};
 
-use super::{change, complete, execution, exited, log, rest_of_log, start, stderr, stdout};
+use super::{change, complete, execution, exited, log, rest_of_log, spec, start, stderr, stdout};
 use crate::{Change, ErrorKind, Event, EventKind, Execution, Follow, Output, Seq, Store};
 
 /// Starts followers from `after` on, each in a task of its own.
@@ -103,7 +103,7 @@ pub async fn a_follower_resumes_after_any_event(store: Arc<dyn Store>) {
 /// Followers that come while the log grows, from wherever on, see each later event once, in order.
 pub async fn live_followers_miss_nothing_and_see_nothing_twice(store: Arc<dyn Store>) {
     let execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     let early: Vec<_> = (0..8).map(|seq| follow(&store, &execution, Seq(seq), Follow::Everything)).collect();
     let writer = {
         let (store, execution) = (store.clone(), execution.clone());
@@ -128,7 +128,7 @@ pub async fn live_followers_miss_nothing_and_see_nothing_twice(store: Arc<dyn St
 /// One that reconnects after every event sees what one sees that stays.
 pub async fn a_follower_that_reconnects_all_the_time_misses_nothing(store: Arc<dyn Store>) {
     let execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     let writer = {
         let (store, execution) = (store.clone(), execution.clone());
         tokio::spawn(async move { run(&*store, execution, 20).await })
@@ -148,7 +148,7 @@ pub async fn a_follower_that_reconnects_all_the_time_misses_nothing(store: Arc<d
 /// A follower of the status is told everything but output, under the same numbers.
 pub async fn a_follower_of_the_status_sees_no_output(store: Arc<dyn Store>) {
     let execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     let live = follow(&store, &execution, Seq::START, Follow::Status);
     run(&*store, execution.clone(), 30).await;
     let mut expected = log(&*store, execution.id).await;
@@ -207,7 +207,7 @@ pub async fn a_slow_follower_misses_nothing(store: Arc<dyn Store>) {
 /// A follower that goes away, before or after its first event, disturbs neither writers nor other followers.
 pub async fn a_dropped_follower_disturbs_nobody(store: Arc<dyn Store>) {
     let execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     let stays = follow(&store, &execution, Seq::START, Follow::Everything);
     let mut gone = Vec::new();
     for _ in 0..4 {
@@ -230,7 +230,7 @@ pub async fn a_dropped_follower_disturbs_nobody(store: Arc<dyn Store>) {
 pub async fn followers_see_their_own_execution_only(store: Arc<dyn Store>) {
     let executions = [execution(), execution(), execution()];
     for execution in &executions {
-        store.insert(execution).await.unwrap();
+        store.insert(execution, &spec()).await.unwrap();
     }
     let followers = join_all(executions.iter().map(|e| follow(&store, e, Seq::START, Follow::Everything)));
     let runs = join_all(executions.iter().map(|e| run(&*store, e.clone(), 10)));

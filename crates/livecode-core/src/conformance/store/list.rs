@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{at, change, execution, exited, full_execution, owner};
+use super::{at, change, execution, exited, full_execution, owner, spec};
 use crate::{Change, Execution, ExecutionId, ListQuery, Owner, PageStart, SessionId, Store};
 
 async fn ids(store: &dyn Store, query: &ListQuery) -> Vec<ExecutionId> {
@@ -18,7 +18,7 @@ async fn insert(store: &dyn Store, count: usize) -> Vec<ExecutionId> {
     let mut ids = Vec::new();
     for _ in 0..count {
         let execution = execution();
-        store.insert(&execution).await.unwrap();
+        store.insert(&execution, &spec()).await.unwrap();
         ids.push(execution.id);
     }
     ids
@@ -85,7 +85,7 @@ pub async fn a_walk_sees_each_once_while_new_ones_come(store: Arc<dyn Store>) {
 /// What is listed is the whole record, as it is by now.
 pub async fn whole_records_are_listed(store: Arc<dyn Store>) {
     let mut full = full_execution();
-    store.insert(&full).await.unwrap();
+    store.insert(&full, &spec()).await.unwrap();
     change(&*store, &mut full, Change::Start, &[]).await;
     assert_eq!(store.list(&page(PageStart::Before(None), 1)).await.unwrap(), [full.clone()]);
     change(&*store, &mut full, exited(), &[]).await;
@@ -101,7 +101,7 @@ pub async fn lists_are_by_owner_and_session(store: Arc<dyn Store>) {
         for owner in &owners {
             for session_id in sessions {
                 let execution = Execution { owner: owner.clone(), session_id, ..execution() };
-                store.insert(&execution).await.unwrap();
+                store.insert(&execution, &spec()).await.unwrap();
                 all.push(execution);
             }
         }
@@ -148,7 +148,7 @@ pub async fn open_ones_are_listed_by_age(store: Arc<dyn Store>) {
             session_id: (age < 2).then_some(session),
             ..execution()
         };
-        store.insert(&execution).await.unwrap();
+        store.insert(&execution, &spec()).await.unwrap();
         for step in changes {
             change(&*store, &mut execution, step.clone(), &[]).await;
         }

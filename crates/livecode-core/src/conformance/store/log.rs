@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{at, change, complete, execution, exited, log, log_up_to, start, stderr, stdout};
+use super::{at, change, complete, execution, exited, log, log_up_to, spec, start, stderr, stdout};
 use crate::{Captured, Change, ErrorKind, Event, EventKind, Execution, Output, Seq, State, Store};
 
 /// The events with their numbers taken off, which count up from 1 without gaps.
@@ -39,7 +39,7 @@ async fn conflict_on_append(store: &dyn Store, execution: &Execution, attempt: u
 /// The first event of an execution is that it's queued.
 pub async fn the_log_begins_with_the_status_queued(store: Arc<dyn Store>) {
     let execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     let log = log_up_to(&*store, execution.id, Seq(1)).await;
     assert_eq!(in_sequence(log), [status(State::Queued, 1, false)]);
 }
@@ -48,7 +48,7 @@ pub async fn the_log_begins_with_the_status_queued(store: Arc<dyn Store>) {
 /// record.
 pub async fn every_change_of_status_is_logged(store: Arc<dyn Store>) {
     let mut execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     for (step, last) in
         [Change::Start, requeue(), Change::Start, Change::RequestCancel, Change::Cancel].into_iter().zip(2..)
     {
@@ -118,7 +118,7 @@ pub async fn appended_chunks_are_logged_in_order(store: Arc<dyn Store>) {
 /// Nothing is appended to what isn't running: not yet, not any more, or queued once more.
 pub async fn only_a_running_execution_is_appended_to(store: Arc<dyn Store>) {
     let mut execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     conflict_on_append(&*store, &execution, 1).await;
     change(&*store, &mut execution, Change::Start, &[]).await;
     change(&*store, &mut execution, requeue(), &[]).await;
@@ -173,7 +173,7 @@ pub async fn concurrent_writers_leave_no_gap(store: Arc<dyn Store>) {
 /// Output is that of the latest attempt alone, as far as it has come; none before it starts.
 pub async fn output_is_that_of_the_latest_attempt(store: Arc<dyn Store>) {
     let mut execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     assert_eq!(store.output(execution.id).await.unwrap(), Captured::default());
     change(&*store, &mut execution, Change::Start, &[]).await;
     store.append(execution.id, 1, &[stdout("first"), stderr("broken")]).await.unwrap();

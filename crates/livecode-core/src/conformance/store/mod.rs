@@ -30,6 +30,7 @@ macro_rules! store_suite {
             only_a_new_revision_joins_the_history
             the_history_is_read_in_pages
             an_execution_comes_back_as_it_was_put_in
+            what_was_asked_never_changes
             an_execution_comes_back_as_it_was_changed
             an_execution_without_an_outcome_comes_back
             an_unknown_execution_is_not_found
@@ -88,12 +89,16 @@ const AWKWARD: &str =
     "nul \0, quotes ' \" `, \\x00 \\0 %s ${x}, \r\n\t, é, e\u{301}, 漢, 🦀, \u{feff}, \u{202e}, end ";
 
 fn execution() -> Execution {
-    Execution::new(Owner::anonymous(), ExecutionSpec::new("python", "print(1)"), at(0))
+    Execution::new(Owner::anonymous(), "python", at(0))
 }
 
-/// One with something in every member that a new one may have.
-fn full_execution() -> Execution {
-    let spec = ExecutionSpec {
+fn spec() -> ExecutionSpec {
+    ExecutionSpec::new("python", "print(1)")
+}
+
+/// One with something in every member.
+fn full_spec() -> ExecutionSpec {
+    ExecutionSpec {
         language: "python".into(),
         source_code: AWKWARD.into(),
         files: vec![
@@ -116,14 +121,18 @@ fn full_execution() -> Execution {
             cpu_millis: Some(4),
             ..LimitRequest::default()
         },
-    };
+    }
+}
+
+/// One with something in every member that a new one may have.
+fn full_execution() -> Execution {
     Execution {
         session_id: Some(SessionId::generate(at(0))),
         revision: Some(Revision(7)),
         idempotency_key: Some("key ' \" \\ é 漢 🦀".into()),
         priority: i16::MIN,
         run_after: at(5_000),
-        ..Execution::new(owner("tenant/é 'x'"), spec, at(1))
+        ..Execution::new(owner("tenant/é 'x'"), "a language é 漢", at(1))
     }
 }
 
@@ -152,7 +161,7 @@ async fn change(store: &dyn Store, execution: &mut Execution, change: Change, ou
 /// Puts in an execution and starts it.
 async fn start(store: &dyn Store) -> Execution {
     let mut execution = execution();
-    store.insert(&execution).await.unwrap();
+    store.insert(&execution, &spec()).await.unwrap();
     change(store, &mut execution, Change::Start, &[]).await;
     execution
 }
