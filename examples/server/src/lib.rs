@@ -12,6 +12,7 @@ mod executions;
 mod extract;
 mod health;
 mod languages;
+mod local;
 mod page;
 mod parts;
 mod problem;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Router, middleware::from_fn};
 use livecode::{Error, Result};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::problem::Problem;
+use crate::{local::only_this_machine, problem::Problem};
 
 /// How long the workers may take to finish or give back what runs. Theirs to keep; beyond it they are dropped, which
 /// kills their programs, and their leases lapse.
@@ -50,9 +50,11 @@ impl Shutdown {
 /// workers drain (they are to stop by [`Shutdown::draining`]); the listener closes and event streams end; what is open
 /// is answered.
 ///
+/// On a loopback address it refuses with 403 what browsers ask on behalf of other sites' pages.
+///
 /// # Errors
 ///
-/// Where the listener or the workers end by themselves, or the workers don't end in time.
+/// Where the listener has no address, where it or the workers end by themselves, or the workers don't end in time.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -60,6 +62,11 @@ pub async fn serve(
     workers: impl Future<Output = ()> + Send + 'static,
     signal: impl Future<Output = ()>,
 ) -> Result<()> {
+    let address = listener.local_addr();
+    let address =
+        address.map_err(|error| Error::internal("the listener has no address").with_source(error))?;
+    // Nobody signs in: who reaches the address is who may run programs. Elsewhere ALLOW_ANONYMOUS says that it's meant.
+    let router = if address.ip().is_loopback() { router.layer(from_fn(only_this_machine)) } else { router };
     let stopping = shutdown.stopping.clone().cancelled_owned();
     let mut http = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopping).into_future());
     let mut workers = tokio::spawn(workers);

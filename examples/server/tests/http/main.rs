@@ -7,6 +7,7 @@ mod events;
 mod executions;
 mod fake;
 mod health;
+mod local;
 mod page;
 mod problems;
 mod server;
