@@ -1,27 +1,25 @@
 //! What a service calls where requests come in: sessions, run, wait, follow, cancel. Does nothing in the background.
 
+mod accept;
+
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
+
+pub use self::accept::{Accepted, RunOptions};
 
 use futures_util::{StreamExt, stream::BoxStream};
 use tokio::time::Instant;
 
 use crate::{
     Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId,
-    ExecutionSpec, Follow, Inserted, Job, Languages, ListQuery, Owner, PageStart, Queue, QueueStats, Result,
+    Follow, Languages, ListQuery, Owner, PageStart, Queue, QueueStats, Result,
     Revision, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
 };
 
 /// How often a change is tried anew when somebody else changed the same record first.
 const CONTENDED_TRIES: usize = 32;
-
-/// How long a look at the queue's length is good for.
-const STATS_AGE: Duration = Duration::from_millis(100);
-
-/// The longest idempotency key in bytes.
-const MAX_KEY: usize = 255;
 
 /// Sessions and executions over a [`Store`] and a [`Queue`].
 ///
@@ -74,26 +72,6 @@ pub struct Edit {
     pub files: Option<Vec<SourceFile>>,
     /// Only where this is still the current revision.
     pub if_revision: Option<Revision>,
-}
-
-/// How an execution is queued.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunOptions {
-    /// Two requests of one owner and session with one key make one execution: 1 to 255 bytes without control characters.
-    pub idempotency_key: Option<String>,
-    /// Not to be started earlier than this from now; at most 30 days.
-    pub delay: Duration,
-    /// Higher is served first.
-    pub priority: i16,
-}
-
-/// An execution that was accepted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Accepted {
-    /// Its record.
-    pub execution: Execution,
-    /// Whether this request made it; otherwise an earlier one with the same idempotency key did.
-    pub new: bool,
 }
 
 impl Engine {
@@ -245,50 +223,6 @@ impl Engine {
         self.parts.store.revisions(id, before, limit).await
     }
 
-    /// Queues a session's source. `edit` is saved first, where it says anything. `adjust` sees the program with that source
-    /// and adds arguments, input, environment and limits; it leaves language, source and files alone.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Engine::save`] and [`Engine::run`]; [`Conflict`](ErrorKind::Conflict) on a closed session.
-    pub async fn run_session(
-        &self,
-        id: SessionId,
-        edit: Edit,
-        adjust: impl FnOnce(&mut ExecutionSpec),
-        options: RunOptions,
-    ) -> Result<Accepted> {
-        let own_source = edit.source_code.is_some() || edit.files.is_some() || edit.language.is_some();
-        let session =
-            if edit == Edit::default() { self.session(id).await? } else { self.save(id, edit).await? };
-        session.require_active("run")?;
-        let mut spec = ExecutionSpec::new(session.source.language, session.source.source_code);
-        spec.files = session.source.files;
-        adjust(&mut spec);
-        let (mut execution, spec) = self.prepare(spec, options)?;
-        execution.owner = session.owner;
-        execution.session_id = Some(id);
-        execution.revision = Some(session.revision);
-        self.accept(execution, spec, |existing, new| {
-            // A repeated request that doesn't bring its source means the one it meant the first time, whatever was
-            // autosaved since.
-            if own_source { existing == new } else { same_but_for_source(existing, new) }
-        })
-        .await
-    }
-
-    /// Queues a program that belongs to no session.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ExecutionSpec::complete`]; [`InvalidArgument`](ErrorKind::InvalidArgument) for a key or a delay that
-    /// can't be; [`Conflict`](ErrorKind::Conflict) where the key was used for a different program;
-    /// [`QueueFull`](ErrorKind::QueueFull). Once this returns `Ok` the execution will reach its end.
-    pub async fn run(&self, spec: ExecutionSpec, options: RunOptions) -> Result<Accepted> {
-        let (execution, spec) = self.prepare(spec, options)?;
-        self.accept(execution, spec, |existing, new| existing == new).await
-    }
-
     /// The record.
     pub async fn execution(&self, id: ExecutionId) -> Result<Execution> {
         let execution = self.parts.store.get(id).await?;
@@ -386,88 +320,6 @@ impl Engine {
         SourceFile::check_all(&files, &language.file_name)?;
         Ok(Source { language: language.name.clone(), source_code, files })
     }
-
-    fn prepare(&self, spec: ExecutionSpec, options: RunOptions) -> Result<(Execution, ExecutionSpec)> {
-        const MAX_DELAY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-        if let Some(key) = &options.idempotency_key
-            && (key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control))
-        {
-            return Err(Error::invalid(format!(
-                "an idempotency key has 1 to {MAX_KEY} bytes and no control characters"
-            )));
-        }
-        if options.delay > MAX_DELAY {
-            return Err(Error::invalid("the delay is longer than 30 days"));
-        }
-        let spec = spec.complete(&self.parts.languages, &self.parts.ceiling)?;
-        let owner = self.owner.clone().unwrap_or_else(Owner::anonymous);
-        let mut execution = Execution::new(owner, spec.language.clone(), self.parts.clock.now());
-        execution.idempotency_key = options.idempotency_key;
-        execution.priority = options.priority;
-        execution.run_after = execution.created_at.saturating_add(options.delay);
-        Ok((execution, spec))
-    }
-
-    async fn accept(
-        &self,
-        execution: Execution,
-        spec: ExecutionSpec,
-        same: impl FnOnce(&ExecutionSpec, &ExecutionSpec) -> bool,
-    ) -> Result<Accepted> {
-        self.require_room().await?;
-        if let Inserted::Existing(existing) = self.parts.store.insert(&execution, &spec).await? {
-            if !same(&self.parts.store.spec(existing.id).await?, &spec) {
-                return Err(Error::conflict(format!(
-                    "the idempotency key was used for a different program, execution {}: take a new key",
-                    existing.id
-                )));
-            }
-            return Ok(Accepted { execution: *existing, new: false });
-        }
-        let job = Job {
-            id: execution.id,
-            attempt: execution.attempt,
-            delay: execution.run_after.duration_since(execution.created_at),
-            priority: execution.priority,
-        };
-        if let Err(error) = self.parts.queue.push(&[job]).await {
-            // It's accepted all the same: it's in the store, and a worker's sweep pushes it.
-            tracing::warn!(execution = %execution.id, %error, "a job could not be pushed, the sweep will");
-        }
-        Ok(Accepted { execution, new: true })
-    }
-
-    async fn require_room(&self) -> Result<()> {
-        let Some(max) = self.parts.max_queued else {
-            return Ok(());
-        };
-        let cached = *self.parts.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        let stats = match cached.filter(|(at, _)| at.elapsed() < STATS_AGE) {
-            Some((_, stats)) => stats,
-            None => match self.parts.queue.stats().await {
-                Ok(stats) => {
-                    *self.parts.stats.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some((Instant::now(), stats));
-                    stats
-                }
-                // A queue that doesn't answer refuses nothing: what the store accepts, the sweep pushes.
-                Err(_) => return Ok(()),
-            },
-        };
-        let queued = stats.waiting + stats.delayed;
-        if queued >= max {
-            return Err(Error::new(
-                ErrorKind::QueueFull,
-                format!("{queued} executions are queued, at most {max} may be: try again later"),
-            ));
-        }
-        Ok(())
-    }
-}
-
-fn same_but_for_source(a: &ExecutionSpec, b: &ExecutionSpec) -> bool {
-    (&a.stdin, &a.args, &a.env, &a.limits, &a.compile_limits)
-        == (&b.stdin, &b.args, &b.env, &b.limits, &b.compile_limits)
 }
 
 fn contended(what: &str, id: impl std::fmt::Display) -> Error {

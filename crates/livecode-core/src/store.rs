@@ -98,12 +98,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<SessionRevision>>;
 
-    /// Adds a new execution, what was asked of it, and its first event, the status `QUEUED`; or gives back the one that has its idempotency key
-    /// for the same owner and session (none counts as one session); or fails with `Conflict` where its id is taken. Of
-    /// concurrent calls with one key exactly one inserts.
+    /// Adds a new execution, what was asked of it, and its first event, the status `QUEUED`; or gives back the one that
+    /// has its idempotency key for the same owner and session (none counts as one session); or fails with `Conflict`
+    /// where its id is taken. Of concurrent calls with one key exactly one inserts.
     ///
     /// A store that is the queue too makes the job claimable in the same transaction.
     async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted>;
+
+    /// The execution that has this idempotency key for this owner and session, none where the key wasn't used there: the
+    /// one that [`Store::insert`] would give back.
+    async fn by_key(&self, owner: &Owner, session: Option<SessionId>, key: &str)
+    -> Result<Option<Execution>>;
 
     /// The execution; or `NotFound`.
     async fn get(&self, id: ExecutionId) -> Result<Execution>;

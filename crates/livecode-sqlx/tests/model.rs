@@ -254,6 +254,14 @@ impl<S: Store> Stores<S> {
                     self.memory.insert(&execution, &spec).await,
                     self.sqlite.insert(&execution, &spec).await,
                 );
+                if let Some(key) = &execution.idempotency_key {
+                    let (owner, session) = (&execution.owner, execution.session_id);
+                    same(
+                        self.memory.by_key(owner, session, key).await,
+                        self.sqlite.by_key(owner, session, key).await,
+                    )
+                    .unwrap();
+                }
                 same(self.memory.spec(execution.id).await, self.sqlite.spec(execution.id).await).ok();
                 if inserted == Ok(Inserted::New) {
                     self.executions.push(execution.id);

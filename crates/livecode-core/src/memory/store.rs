@@ -140,6 +140,17 @@ impl Store for MemoryStore {
         self.records().insert(execution, spec)
     }
 
+    async fn by_key(
+        &self,
+        owner: &Owner,
+        session: Option<SessionId>,
+        key: &str,
+    ) -> Result<Option<Execution>> {
+        let records = self.records();
+        let id = records.by_key.get(&(owner.clone(), session, key.to_owned()));
+        id.map(|id| Ok(records.record(*id)?.execution.clone())).transpose()
+    }
+
     async fn spec(&self, id: ExecutionId) -> Result<ExecutionSpec> {
         Ok(self.records().record(id)?.spec.clone())
     }

@@ -15,7 +15,7 @@ use futures_util::{
 };
 use livecode_core::{
     Captured, Error, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job, Lease, ListQuery,
-    MemoryQueue, MemoryStore, Output, Queue, QueueStats, Result, Revision, Seq, Session, SessionId,
+    MemoryQueue, MemoryStore, Output, Owner, Queue, QueueStats, Result, Revision, Seq, Session, SessionId,
     SessionRevision, Store,
 };
 
@@ -186,6 +186,15 @@ impl Store for FatedStore {
 
     async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {
         self.fates.meet("insert", self.inner.insert(execution, spec)).await
+    }
+
+    async fn by_key(
+        &self,
+        owner: &Owner,
+        session: Option<SessionId>,
+        key: &str,
+    ) -> Result<Option<Execution>> {
+        self.fates.meet("by_key", self.inner.by_key(owner, session, key)).await
     }
 
     async fn spec(&self, id: ExecutionId) -> Result<ExecutionSpec> {

@@ -4,8 +4,8 @@
 //! the connection's thread and back, which costs as much as a statement does. The parameters are those of all the
 //! statements, one after the other.
 
-use livecode_core::{Error, Execution, ExecutionId, Inserted, Output, Result, Seq, SessionId, Timestamp};
-use sqlx::{Row, SqliteConnection};
+use livecode_core::{Error, Execution, ExecutionId, Inserted, Output, Owner, Result, Seq, SessionId, Timestamp};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     queue::millis,
@@ -23,6 +23,24 @@ pub(super) async fn get(connection: &mut SqliteConnection, id: ExecutionId) -> R
     rows::execution(&row.ok_or_else(|| unknown(id))?)
 }
 
+/// The row that has this idempotency key.
+pub(super) async fn by_key(
+    connection: &mut SqliteConnection,
+    owner: &Owner,
+    session: Option<SessionId>,
+    key: &str,
+) -> Result<Option<SqliteRow>, sqlx::Error> {
+    sqlx::query(
+        "SELECT * FROM execution
+         WHERE owner = ? AND ifnull(session_id, x'') = ifnull(?, x'') AND idempotency_key = ?",
+    )
+    .bind(owner.as_str())
+    .bind(session.map(SessionId::as_uuid))
+    .bind(key)
+    .fetch_optional(connection)
+    .await
+}
+
 /// Adds an execution; `spec` is its specification as JSON, `is_queue` says that its job belongs into this file's queue.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
@@ -31,15 +49,7 @@ pub(super) async fn insert(
     is_queue: bool,
 ) -> Result<Inserted, Failure> {
     if let Some(key) = &execution.idempotency_key {
-        let existing = sqlx::query(
-            "SELECT * FROM execution
-             WHERE owner = ? AND ifnull(session_id, x'') = ifnull(?, x'') AND idempotency_key = ?",
-        )
-        .bind(execution.owner.as_str())
-        .bind(execution.session_id.map(SessionId::as_uuid))
-        .bind(key)
-        .fetch_optional(&mut *connection)
-        .await?;
+        let existing = by_key(connection, &execution.owner, execution.session_id, key).await?;
         if let Some(existing) = existing {
             return Ok(Inserted::Existing(Box::new(rows::execution(&existing)?)));
         }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::{FutureExt, stream::BoxStream};
 use livecode_core::{
-    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery, Output, PageStart,
+    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery, Output, Owner, PageStart,
     Result, Revision, Seq, Session, SessionId, SessionRevision, Stdio, Store,
 };
 use sqlx::QueryBuilder;
@@ -105,6 +105,17 @@ impl Store for SqliteStore {
             self.database.waiters.jobs_came();
         }
         Ok(inserted)
+    }
+
+    async fn by_key(
+        &self,
+        owner: &Owner,
+        session: Option<SessionId>,
+        key: &str,
+    ) -> Result<Option<Execution>> {
+        let mut reader = self.database.readers.acquire().await.map_err(from_sqlx)?;
+        let row = executions::by_key(&mut reader, owner, session, key).await.map_err(from_sqlx)?;
+        row.as_ref().map(rows::execution).transpose()
     }
 
     async fn get(&self, id: ExecutionId) -> Result<Execution> {

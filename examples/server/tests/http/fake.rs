@@ -5,10 +5,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use livecode::{
     Capabilities, Captured, Error, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted,
-    Io, ListQuery, Outcome, Output, Program, Result, Revision, Sandbox, Seq, Session, SessionId,
+    Io, ListQuery, Outcome, Output, Owner, Program, Result, Revision, Sandbox, Seq, Session, SessionId,
     SessionRevision, Stdio, Store, Termination,
 };
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +28,15 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct Fake {
     gate: Semaphore,
+    /// Whether it fails to tell versions for now, by a cause that no client may see.
+    pub(crate) overloaded: AtomicBool,
+    /// How often it was asked for a version.
+    pub(crate) asked: AtomicUsize,
 }
 
 impl Default for Fake {
     fn default() -> Self {
-        Self { gate: Semaphore::new(0) }
+        Self { gate: Semaphore::new(0), overloaded: AtomicBool::default(), asked: AtomicUsize::default() }
     }
 }
 
@@ -60,8 +67,12 @@ impl Sandbox for Fake {
         outcome.usage.cpu_time = Duration::from_millis(10);
         outcome.usage.memory_peak_bytes = Some(9_437_184);
         let Some(entry) = program.files.first() else {
+            self.asked.fetch_add(1, Ordering::Relaxed);
             if program.language == "javascript" {
                 return Err(Error::unsupported("node isn't installed here: install it"));
+            }
+            if self.overloaded.load(Ordering::Relaxed) {
+                return Err(Error::unavailable("the fake is overloaded").with_source(Error::internal(SECRET)));
             }
             write(Stdio::Stdout, "Python 3.13.1\n".into()).await;
             return Ok(outcome);
@@ -144,14 +155,18 @@ impl Sandbox for Fake {
 
 /// Fails every call with an error of this kind, which holds what no client may see.
 #[derive(Debug)]
-pub(crate) struct Broken(pub(crate) ErrorKind);
+pub(crate) struct Broken {
+    pub(crate) kind: ErrorKind,
+    /// Whether executions are accepted all the same.
+    pub(crate) accepts: bool,
+}
 
 /// What no client may see.
 pub(crate) const SECRET: &str = "password at db.internal:5432";
 
 impl Broken {
     fn error(&self) -> Error {
-        Error::new(self.0, SECRET)
+        Error::new(self.kind, SECRET)
     }
 }
 
@@ -174,6 +189,10 @@ impl Store for Broken {
     }
 
     async fn insert(&self, _: &Execution, _: &ExecutionSpec) -> Result<Inserted> {
+        if self.accepts { Ok(Inserted::New) } else { Err(self.error()) }
+    }
+
+    async fn by_key(&self, _: &Owner, _: Option<SessionId>, _: &str) -> Result<Option<Execution>> {
         Err(self.error())
     }
 

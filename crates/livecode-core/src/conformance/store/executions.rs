@@ -179,6 +179,9 @@ pub async fn a_used_idempotency_key_gives_back_its_execution(store: Arc<dyn Stor
     assert_eq!(again, Inserted::Existing(Box::new(first.clone())), "itself");
     change(&*store, &mut first, Change::Start, &[]).await;
     change(&*store, &mut first, exited(), &[]).await;
+    let key = first.idempotency_key.as_deref().unwrap();
+    let found = store.by_key(&first.owner, first.session_id, key).await.unwrap();
+    assert_eq!(found, Some(first.clone()));
 
     let mut second = Execution { id: ExecutionId::generate(at(3)), ..full_execution() };
     second.session_id = first.session_id;
@@ -211,6 +214,12 @@ pub async fn an_idempotency_key_belongs_to_its_owner_and_session(store: Arc<dyn 
         assert_eq!(store.insert(new, &spec()).await.unwrap(), Inserted::New);
     }
     for first in all {
+        let key = first.idempotency_key.as_deref().unwrap();
+        let found = store.by_key(&first.owner, first.session_id, key).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&first));
+        for (owner, key) in [(&owner("nobody"), key), (&first.owner, "unused")] {
+            assert_eq!(store.by_key(owner, first.session_id, key).await.unwrap(), None);
+        }
         let again = Execution { id: ExecutionId::generate(at(9)), ..first.clone() };
         assert_eq!(store.insert(&again, &spec()).await.unwrap(), Inserted::Existing(Box::new(first)));
     }

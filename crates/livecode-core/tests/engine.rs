@@ -1,0 +1,113 @@
+//! What an engine accepts, and what a repeated request gets.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{sync::Arc, time::Duration};
+
+use livecode_core::{
+    Accepted, Ceiling, Edit, Engine, ErrorKind, ExecutionSpec, LimitRequest, Limits, MemoryQueue,
+    MemoryStore, Result, Revision, RunOptions, SessionId, SourceFile,
+};
+
+fn engine() -> Engine {
+    Engine::new(Arc::new(MemoryStore::new()), Arc::new(MemoryQueue::new()))
+}
+
+fn keyed() -> RunOptions {
+    RunOptions { idempotency_key: Some("k".into()), ..RunOptions::default() }
+}
+
+fn source(text: &str) -> Edit {
+    Edit { source_code: Some(text.into()), ..Edit::default() }
+}
+
+async fn session(engine: &Engine) -> SessionId {
+    engine.create_session(Edit::default()).await.unwrap().id
+}
+
+async fn run(engine: &Engine, id: SessionId, edit: Edit) -> Result<Accepted> {
+    engine.run_session(id, edit, |_| (), keyed()).await
+}
+
+fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+#[tokio::test]
+async fn a_repeated_run_leaves_newer_edits_alone() {
+    let engine = engine();
+    let id = session(&engine).await;
+    let first = run(&engine, id, source("a")).await.unwrap();
+    engine.save(id, source("b")).await.unwrap();
+    let again = run(&engine, id, source("a")).await.unwrap();
+    assert_eq!((again.new, again.execution), (false, first.execution));
+    let stored = engine.session(id).await.unwrap();
+    assert_eq!((stored.source.source_code.as_str(), stored.revision), ("b", Revision(3)));
+    assert_eq!(kind(run(&engine, id, source("c")).await), Some(ErrorKind::Conflict));
+    assert_eq!(engine.session(id).await.unwrap(), stored, "a refused repetition saves nothing");
+}
+
+#[tokio::test]
+async fn a_repeated_run_is_compared_by_what_it_brings_alone() {
+    let engine = engine();
+    let id = session(&engine).await;
+    let py = || Edit { language: Some("py".into()), ..source("a") };
+    run(&engine, id, py()).await.unwrap();
+    let files = Some(vec![SourceFile::new("f", "autosaved since")]);
+    engine.save(id, Edit { files: files.clone(), ..source("b") }).await.unwrap();
+    for edit in
+        [py(), source("a"), Edit::default(), Edit { language: Some("python".into()), ..Edit::default() }]
+    {
+        assert!(!run(&engine, id, edit).await.unwrap().new);
+    }
+    let stdin = |spec: &mut ExecutionSpec| spec.stdin = "x".into();
+    for different in [
+        run(&engine, id, Edit { files, ..source("a") }).await,
+        run(&engine, id, Edit { language: Some("javascript".into()), ..Edit::default() }).await,
+        engine.run_session(id, Edit::default(), stdin, keyed()).await,
+    ] {
+        assert_eq!(kind(different), Some(ErrorKind::Conflict));
+    }
+}
+
+#[tokio::test]
+async fn neither_a_closed_session_nor_a_full_queue_refuses_a_repeated_run() {
+    let engine = engine().max_queued(1);
+    let id = session(&engine).await;
+    run(&engine, id, source("a")).await.unwrap();
+    // A look at the queue is good for a while; another engine has none yet.
+    let engine = engine.clone().max_queued(0);
+    assert_eq!(
+        kind(engine.run_session(id, source("a"), |_| (), RunOptions::default()).await),
+        Some(ErrorKind::QueueFull)
+    );
+    assert!(!run(&engine, id, source("a")).await.unwrap().new);
+    engine.close_session(id).await.unwrap();
+    assert!(!run(&engine, id, source("a")).await.unwrap().new);
+}
+
+#[tokio::test]
+async fn a_repeated_run_means_the_defaults_of_the_first_time() {
+    let engine = engine();
+    let asked = |wall_time_ms| {
+        ExecutionSpec::new("py", "1").limits(LimitRequest { wall_time_ms, ..LimitRequest::default() })
+    };
+    let id = session(&engine).await;
+    engine.run(asked(Some(7_000)), keyed()).await.unwrap();
+    run(&engine, id, Edit::default()).await.unwrap();
+    let lower = Limits { wall_time: Duration::from_secs(5), ..Limits::RUN };
+    let restarted = engine.ceiling(Ceiling { run: lower, ..Ceiling::default() });
+    assert!(!restarted.run(asked(Some(7_000)), keyed()).await.unwrap().new);
+    assert!(!restarted.run(asked(None), keyed()).await.unwrap().new);
+    assert!(!run(&restarted, id, Edit::default()).await.unwrap().new);
+    assert_eq!(kind(restarted.run(asked(Some(6_999)), keyed()).await), Some(ErrorKind::Conflict));
+}
+
+#[tokio::test]
+async fn requests_with_one_key_at_the_same_time_make_one_execution() {
+    let engine = engine();
+    let id = session(&engine).await;
+    let runs = (0..32).map(|_| run(&engine, id, source("a")));
+    let made = futures_util::future::join_all(runs).await.into_iter().filter(|run| run.as_ref().unwrap().new);
+    assert_eq!(made.count(), 1);
+}
