@@ -78,6 +78,11 @@ impl Error {
         self.0.kind
     }
 
+    /// The sentence alone, without what caused it: for people who don't run this service.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// Whether the same call may succeed later: [`ErrorKind::is_temporary`].
     pub fn is_temporary(&self) -> bool {
         self.0.kind.is_temporary()

@@ -1,18 +1,27 @@
 //! From a spec to an outcome, in one process. Knows no store and no queue.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Captured, Ceiling, Error, ExecutionSpec, Io, Language, Languages, LimitRequest, Outcome, Output, Program,
-    Result, Sandbox, SourceFile, Stdio, Step,
+    Captured, Ceiling, Error, ExecutionSpec, Io, Language, Languages, Outcome, Output, Program, Result,
+    Sandbox, SourceFile, Stdio, Step,
 };
 
 /// How many chunks of output may wait for a slow reader before the program's writes wait.
 const OUTPUT_CHUNKS: usize = 16;
+
+/// How long a reader is waited for once the run was cancelled.
+const READ_AFTER_CANCEL: Duration = Duration::from_secs(5);
 
 /// How long a sandbox may take beyond the program's own limits before we call it stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -96,8 +105,9 @@ impl Runner {
     }
 
     /// Runs a program and sends what it writes as it comes, each stream up to its limit: what is beyond is thrown away,
-    /// the outcome says so, and the program goes on. While the channel is full, its writes wait; where the receiver is
-    /// gone, it goes on unheard. `cancel` ends it.
+    /// the outcome says so, and the program goes on. While the channel is full, its writes wait, and so does the end of
+    /// this; where the receiver is gone, it goes on unheard. `cancel` ends it: a receiver that doesn't read then loses
+    /// what it hasn't taken after a few seconds.
     ///
     /// # Errors
     ///
@@ -109,8 +119,22 @@ impl Runner {
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         let spec = spec.clone().complete(&self.languages, &self.ceiling)?;
-        let language = self.languages.get(&spec.language)?;
-        let program = program(&spec, language, &self.ceiling)?;
+        self.stream_accepted(&spec, output, cancel).await
+    }
+
+    /// [`Runner::stream`] for a spec that was completed and accepted before, maybe elsewhere and under another ceiling: it
+    /// isn't refused for what it asks, its limits are lowered to this ceiling.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runner::run`], but for limits and sizes.
+    pub async fn stream_accepted(
+        &self,
+        spec: &ExecutionSpec,
+        output: mpsc::Sender<Output>,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        let program = program(spec, self.languages.get(&spec.language)?, &self.ceiling);
         self.contain(&program, spec.stdin.clone(), output, cancel).await
     }
 
@@ -161,17 +185,22 @@ impl Runner {
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         let (sender, receiver) = mpsc::channel::<Output>(OUTPUT_CHUNKS);
-        let steps = [program.compile.as_ref(), Some(&program.run)];
-        let patience =
-            steps.into_iter().flatten().map(|step| step.limits.wall_time).sum::<Duration>() + STUCK_AFTER;
+        let steps = [program.compile.as_ref(), Some(&program.run)].into_iter().flatten();
+        let patience = steps.fold(STUCK_AFTER, |sum, step| sum.saturating_add(step.limits.wall_time));
+        let mut delivery = Delivery { to: output, cancel, given_up: false, held_up: HeldUp::default() };
+        let held_up = delivery.held_up.clone();
         let run = async {
-            let run = self.sandbox.run(program, Io { stdin, output: sender }, cancel);
-            tokio::time::timeout(patience, run).await.unwrap_or_else(|_| {
-                Err(Error::internal(format!("the sandbox didn't end a run within {} s", patience.as_secs())))
-            })
+            let io = Io { stdin, output: sender };
+            tokio::select! {
+                outcome = self.sandbox.run(program, io, cancel) => outcome,
+                () = held_up.not_for(patience) => Err(Error::internal(format!(
+                    "the sandbox didn't end a run within {} s",
+                    patience.as_secs()
+                ))),
+            }
         };
         let (outcome, (stdout_truncated, stderr_truncated)) =
-            tokio::join!(run, forward(receiver, output, program.run.limits.output_bytes));
+            tokio::join!(run, forward(receiver, &mut delivery, program.run.limits.output_bytes));
         let mut outcome = outcome?;
         outcome.stdout_truncated |= stdout_truncated;
         outcome.stderr_truncated |= stderr_truncated;
@@ -179,31 +208,26 @@ impl Runner {
     }
 }
 
-fn program(spec: &ExecutionSpec, language: &Language, ceiling: &Ceiling) -> Result<Program> {
+fn program(spec: &ExecutionSpec, language: &Language, ceiling: &Ceiling) -> Program {
     let entry = SourceFile::new(language.file_name.clone(), spec.source_code.clone());
     let mut run = language.run.clone();
     run.extend(spec.args.iter().cloned());
     let mut env = language.env.clone();
     env.extend(spec.env.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let step = |command: Vec<String>, limits: &LimitRequest, ceiling, member| {
-        Ok::<_, Error>(Step { command, limits: limits.resolve(ceiling, member)? })
-    };
-    Ok(Program {
+    Program {
         language: language.name.clone(),
         files: std::iter::once(entry).chain(spec.files.iter().cloned()).collect(),
-        compile: match &language.compile {
-            Some(command) => {
-                Some(step(command.clone(), &spec.compile_limits, &ceiling.compile, "compile_limits")?)
-            }
-            None => None,
-        },
-        run: step(run, &spec.limits, &ceiling.run, "limits")?,
+        compile: language.compile.as_ref().map(|command| Step {
+            command: command.clone(),
+            limits: spec.compile_limits.clamp(&ceiling.compile),
+        }),
+        run: Step { command: run, limits: spec.limits.clamp(&ceiling.run) },
         env,
-    })
+    }
 }
 
 /// Passes chunks on, each stream up to `limit` bytes, characters whole. Says for each stream whether there was more.
-async fn forward(mut from: mpsc::Receiver<Output>, to: mpsc::Sender<Output>, limit: u64) -> (bool, bool) {
+async fn forward(mut from: mpsc::Receiver<Output>, delivery: &mut Delivery<'_>, limit: u64) -> (bool, bool) {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (mut stdout, mut stderr) = (Stream::new(limit), Stream::new(limit));
     while let Some(Output { stdio, bytes }) = from.recv().await {
@@ -212,16 +236,78 @@ async fn forward(mut from: mpsc::Receiver<Output>, to: mpsc::Sender<Output>, lim
             Stdio::Stderr => &mut stderr,
         };
         if let Some(bytes) = stream.take(bytes) {
-            // Nobody listens any more: the program goes on unheard.
-            to.send(Output { stdio, bytes }).await.ok();
+            delivery.send(Output { stdio, bytes }).await;
         }
     }
     for (stdio, stream) in [(Stdio::Stdout, &mut stdout), (Stdio::Stderr, &mut stderr)] {
         if !stream.held.is_empty() {
-            to.send(Output { stdio, bytes: std::mem::take(&mut stream.held) }).await.ok();
+            delivery.send(Output { stdio, bytes: std::mem::take(&mut stream.held) }).await;
         }
     }
     (stdout.truncated, stderr.truncated)
+}
+
+/// The way to whoever reads the output.
+struct Delivery<'a> {
+    to: mpsc::Sender<Output>,
+    cancel: &'a CancellationToken,
+    given_up: bool,
+    held_up: HeldUp,
+}
+
+impl Delivery<'_> {
+    /// Waits for room, but after a cancellation not for ever.
+    async fn send(&mut self, output: Output) {
+        let output = match self.to.try_send(output) {
+            // Nobody listens any more: the program goes on unheard.
+            Ok(()) | Err(TrySendError::Closed(_)) => return,
+            Err(TrySendError::Full(_)) if self.given_up => return,
+            Err(TrySendError::Full(output)) => output,
+        };
+        self.held_up.begins();
+        let no_longer = async {
+            self.cancel.cancelled().await;
+            tokio::time::sleep(READ_AFTER_CANCEL).await;
+        };
+        tokio::select! {
+            // Either it's taken or nobody listens.
+            _ = self.to.send(output) => {}
+            () = no_longer => self.given_up = true,
+        }
+        self.held_up.ends();
+    }
+}
+
+/// Since when a reader hasn't held up the sandbox; none while one does.
+#[derive(Clone)]
+struct HeldUp(Arc<Mutex<Option<Instant>>>);
+
+impl Default for HeldUp {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Some(Instant::now()))))
+    }
+}
+
+impl HeldUp {
+    fn begins(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn ends(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Comes back when nobody has held up the sandbox for so long.
+    async fn not_for(&self, patience: Duration) {
+        loop {
+            let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let left = since.map_or(patience, |since| patience.saturating_sub(since.elapsed()));
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
 }
 
 /// One output stream: what is left of its limit, and the begun character at its end.

@@ -105,8 +105,20 @@ impl ExecutionSpec {
         }
         self.check_arguments()?;
         self.language = language.name.clone();
-        self.limits = self.limits.resolve(&ceiling.run, "limits")?.into();
-        self.compile_limits = self.compile_limits.resolve(&ceiling.compile, "compile_limits")?.into();
+        let limits = self.limits.resolve(&ceiling.run, "limits")?;
+        let compile_limits = self.compile_limits.resolve(&ceiling.compile, "compile_limits")?;
+        // As a file system counts: by whole pages.
+        let pages = |bytes: usize| bytes.div_ceil(4096) as u64 * 4096;
+        let needed = pages(self.source_code.len())
+            + self.files.iter().map(|file| pages(file.content.len())).sum::<u64>();
+        if needed > limits.file_bytes {
+            return Err(Error::invalid(format!(
+                "the program's own files need {needed} bytes, limits.file_bytes allows {}",
+                limits.file_bytes
+            )));
+        }
+        self.limits = limits.into();
+        self.compile_limits = compile_limits.into();
         Ok(self)
     }
 
@@ -320,6 +332,26 @@ impl LimitRequest {
             file_bytes: within(self.file_bytes, ceiling.file_bytes, member, "file_bytes")?,
             cpu_millis: within(self.cpu_millis, ceiling.cpu_millis, member, "cpu_millis")?,
         })
+    }
+}
+
+impl LimitRequest {
+    /// Complete limits that are never above `ceiling`: what was asked for where that is lower, else `ceiling`. For what was
+    /// accepted under another ceiling.
+    pub fn clamp(&self, ceiling: &Limits) -> Limits {
+        let time = |asked: Option<u64>, ceiling: Duration| {
+            asked.map_or(ceiling, |millis| Duration::from_millis(millis).min(ceiling))
+        };
+        let number = |asked: Option<u64>, ceiling: u64| asked.map_or(ceiling, |value| value.min(ceiling));
+        Limits {
+            wall_time: time(self.wall_time_ms, ceiling.wall_time),
+            cpu_time: time(self.cpu_time_ms, ceiling.cpu_time),
+            memory_bytes: number(self.memory_bytes, ceiling.memory_bytes),
+            processes: self.processes.map_or(ceiling.processes, |value| value.min(ceiling.processes)),
+            output_bytes: number(self.output_bytes, ceiling.output_bytes),
+            file_bytes: number(self.file_bytes, ceiling.file_bytes),
+            cpu_millis: self.cpu_millis.map_or(ceiling.cpu_millis, |value| value.min(ceiling.cpu_millis)),
+        }
     }
 }
 

@@ -294,6 +294,56 @@ async fn a_program_waits_for_a_slow_listener() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancelled_run_ends_although_its_listener_stalls() {
+    let script = script(vec![stdout("a"); 1_000], exits(0));
+    let (sender, mut receiver) = mpsc::channel(1);
+    let (runner, cancel) = (runner(&script), CancellationToken::new());
+    cancel.cancel();
+    let outcome = runner.stream(&spec(), sender, &cancel).await.unwrap();
+    assert!(outcome.is_success());
+    assert!(receiver.recv().await.is_some(), "what it had room for is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_listener_is_not_taken_for_a_stuck_sandbox() {
+    let script = script(vec![stdout("a"); 40], exits(0));
+    let (sender, mut receiver) = mpsc::channel(1);
+    let (runner, cancel) = (runner(&script), CancellationToken::new());
+    let listen = async {
+        let mut heard = 0;
+        loop {
+            // As long as a store may be away.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            match receiver.recv().await {
+                Some(_) => heard += 1,
+                None => return heard,
+            }
+        }
+    };
+    let spec = spec();
+    let (outcome, heard) = tokio::join!(runner.stream(&spec, sender, &cancel), listen);
+    assert!(outcome.unwrap().is_success());
+    assert_eq!(heard, 40);
+}
+
+#[tokio::test]
+async fn what_was_accepted_elsewhere_runs_under_the_lower_limits() {
+    let script = script(Vec::new(), exits(0));
+    let own = Ceiling { source_chars: 1, ..Ceiling::default() };
+    let own = Ceiling { run: Limits { wall_time: Duration::from_secs(2), ..own.run }, ..own };
+    let runner = runner(&script).ceiling(own);
+    let asked = LimitRequest { wall_time_ms: Some(9_000), processes: Some(3), ..LimitRequest::default() };
+    let spec = spec().limits(asked);
+    let (sender, _receiver) = mpsc::channel(1);
+    let cancel = CancellationToken::new();
+    let refused = runner.stream(&spec, sender.clone(), &cancel).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    runner.stream_accepted(&spec, sender, &cancel).await.unwrap();
+    let limits = script.only_program().run.limits;
+    assert_eq!((limits.wall_time, limits.processes), (Duration::from_secs(2), 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sandbox_that_never_ends_is_given_up() {
     let script = script(vec![stdout("early")], End::Never);
     let begun = tokio::time::Instant::now();

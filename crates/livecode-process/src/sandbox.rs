@@ -267,6 +267,7 @@ impl Inner {
             Some(_) | None => &program.run,
         };
         let limits = &step.limits;
+        let used_up = report.cpu_ns == 0 || Duration::from_nanos(report.cpu_ns) >= limits.cpu_time;
         // What the kernel counted only matters to a program that didn't get by with it.
         let verdict = |ended: Termination| {
             if report.oom_kills > 0 {
@@ -282,7 +283,8 @@ impl Inner {
             End::Status(status) if status & 0x7F == 0 => {
                 verdict(Termination::Exited { code: status >> 8 & 0xFF })
             }
-            End::Status(status) if status & 0x7F == libc::SIGXCPU => {
+            // A program may send itself that signal, too.
+            End::Status(status) if status & 0x7F == libc::SIGXCPU && used_up => {
                 Termination::CpuTimeExceeded { limit: limits.cpu_time }
             }
             End::Status(status) => verdict(Termination::Signaled { signal: status & 0x7F }),
@@ -291,10 +293,21 @@ impl Inner {
             End::Killed => Termination::Cancelled,
             End::NotStarted => {
                 let command = step.command.first().map_or("", String::as_str);
-                return Err(Error::unsupported(format!(
-                    "{command} can't be executed here: {}",
-                    report.message
-                )));
+                // What is in the work directory is the program's doing, not a lack of this machine's.
+                let is_in_work_directory = command.contains('/') && !command.starts_with('/');
+                if is_in_work_directory && program.compile.is_some() {
+                    let message =
+                        format!("the compiler left no {command} that can be executed: {}", report.message);
+                    Termination::CompileFailed { message }
+                } else if is_in_work_directory {
+                    // As a shell says it.
+                    Termination::Exited { code: 126 }
+                } else {
+                    return Err(Error::unsupported(format!(
+                        "{command} can't be executed here: {}",
+                        report.message
+                    )));
+                }
             }
             End::Failed => return Err(Error::internal(format!("the sandbox failed: {}", report.message))),
         };

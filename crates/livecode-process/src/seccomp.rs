@@ -22,6 +22,11 @@ enum Action {
         values: &'static [u32],
         errno: u32,
     },
+    /// Refused with `EPERM` where the low half of argument 1 is `level` and that of argument 2 is one of these.
+    UnlessOption {
+        level: u32,
+        options: &'static [u32],
+    },
     /// Refused with `errno` unless the low half of argument `argument` is one of these.
     Only {
         argument: u32,
@@ -36,8 +41,16 @@ const EAFNOSUPPORT: u32 = libc::EAFNOSUPPORT as u32;
 
 /// Not `CLONE_NEWTIME`, whose bit is the exit signal's in this call.
 const NEW_NAMESPACES: u32 = 0x7E02_0000;
-const FAMILIES: &[u32] =
-    &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32, libc::AF_NETLINK as u32];
+/// Not netlink: what waits in its sockets is nobody's memory, gigabytes of it.
+const FAMILIES: &[u32] = &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32];
+/// Filters on sockets: translated to machine code in memory that is nobody's, of which there is little for the whole machine.
+const SOCKET_FILTERS: &[u32] = &[
+    libc::SO_ATTACH_FILTER as u32,
+    libc::SO_ATTACH_BPF as u32,
+    libc::SO_ATTACH_REUSEPORT_CBPF as u32,
+    libc::SO_ATTACH_REUSEPORT_EBPF as u32,
+];
+const RLIMIT_CORE: u32 = libc::RLIMIT_CORE;
 
 #[cfg(target_arch = "x86_64")]
 const ARCH: u32 = 0xC000_003E;
@@ -59,23 +72,23 @@ const ALLOWED: &[libc::c_long] = calls! {
     SYS_getdents64 SYS_getegid SYS_geteuid SYS_getgid SYS_getgroups SYS_getitimer SYS_getpeername SYS_getpgid SYS_getpid
     SYS_getppid SYS_getpriority SYS_getrandom SYS_getresgid SYS_getresuid SYS_getrlimit SYS_getrusage SYS_getsid
     SYS_getsockname SYS_getsockopt SYS_gettid SYS_gettimeofday SYS_getuid SYS_getxattr SYS_inotify_add_watch
-    SYS_inotify_init1 SYS_inotify_rm_watch SYS_io_cancel SYS_io_destroy SYS_io_getevents SYS_io_setup SYS_io_submit
+    SYS_inotify_init1 SYS_inotify_rm_watch
     SYS_ioprio_get SYS_ioprio_set SYS_kill SYS_landlock_add_rule SYS_landlock_create_ruleset SYS_landlock_restrict_self
     SYS_lgetxattr SYS_linkat SYS_listen SYS_listxattr SYS_llistxattr SYS_lremovexattr SYS_lseek SYS_lsetxattr SYS_madvise
     SYS_mbind SYS_membarrier SYS_memfd_create SYS_mincore SYS_mkdirat SYS_mknodat SYS_mlock SYS_mlock2 SYS_mlockall
     SYS_mmap SYS_mprotect SYS_mq_getsetattr SYS_mq_notify SYS_mq_open SYS_mq_timedreceive SYS_mq_timedsend SYS_mq_unlink
     SYS_mremap SYS_msgctl SYS_msgget SYS_msgrcv SYS_msgsnd SYS_msync SYS_munlock SYS_munlockall SYS_munmap SYS_nanosleep
     SYS_newfstatat SYS_openat SYS_openat2 SYS_pidfd_open SYS_pidfd_send_signal SYS_pipe2 SYS_pkey_alloc SYS_pkey_free
-    SYS_pkey_mprotect SYS_ppoll SYS_pread64 SYS_preadv SYS_preadv2 SYS_prlimit64 SYS_pselect6 SYS_pwrite64 SYS_pwritev
+    SYS_pkey_mprotect SYS_ppoll SYS_pread64 SYS_preadv SYS_preadv2 SYS_pselect6 SYS_pwrite64 SYS_pwritev
     SYS_pwritev2 SYS_read SYS_readahead SYS_readlinkat SYS_readv SYS_recvfrom SYS_recvmmsg SYS_recvmsg
     SYS_remap_file_pages SYS_removexattr SYS_renameat SYS_renameat2 SYS_restart_syscall SYS_rseq SYS_rt_sigaction
     SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigqueueinfo SYS_rt_sigreturn SYS_rt_sigsuspend SYS_rt_sigtimedwait
     SYS_rt_tgsigqueueinfo SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_getaffinity SYS_sched_getattr
     SYS_sched_getparam SYS_sched_getscheduler SYS_sched_rr_get_interval SYS_sched_setaffinity SYS_sched_setattr
-    SYS_sched_setparam SYS_sched_setscheduler SYS_sched_yield SYS_seccomp SYS_semctl SYS_semget SYS_semop SYS_semtimedop
+    SYS_sched_setparam SYS_sched_setscheduler SYS_sched_yield SYS_semctl SYS_semget SYS_semop SYS_semtimedop
     SYS_sendfile SYS_sendmmsg SYS_sendmsg SYS_sendto SYS_set_mempolicy SYS_set_robust_list SYS_set_tid_address
     SYS_setfsgid SYS_setfsuid SYS_setgid SYS_setgroups SYS_setitimer SYS_setpgid SYS_setpriority SYS_setregid
-    SYS_setresgid SYS_setresuid SYS_setreuid SYS_setrlimit SYS_setsid SYS_setsockopt SYS_setuid SYS_setxattr SYS_shmat
+    SYS_setresgid SYS_setresuid SYS_setreuid SYS_setsid SYS_setuid SYS_setxattr SYS_shmat
     SYS_shmctl SYS_shmdt SYS_shmget SYS_shutdown SYS_sigaltstack SYS_signalfd4 SYS_splice SYS_statfs SYS_statx
     SYS_symlinkat SYS_sync SYS_sync_file_range SYS_syncfs SYS_sysinfo SYS_tee SYS_tgkill SYS_timer_create
     SYS_timer_delete SYS_timer_getoverrun SYS_timer_gettime SYS_timer_settime SYS_timerfd_create SYS_timerfd_gettime
@@ -101,7 +114,7 @@ const REFUSED: &[libc::c_long] = calls! {
     SYS_lookup_dcookie SYS_memfd_secret SYS_migrate_pages SYS_mount SYS_mount_setattr SYS_move_mount SYS_move_pages
     SYS_name_to_handle_at SYS_nfsservctl SYS_open_by_handle_at SYS_open_tree SYS_perf_event_open SYS_pidfd_getfd
     SYS_pivot_root SYS_process_madvise SYS_process_mrelease SYS_process_vm_readv SYS_process_vm_writev SYS_ptrace
-    SYS_quotactl SYS_quotactl_fd SYS_reboot SYS_request_key SYS_setdomainname SYS_sethostname SYS_setns
+    SYS_quotactl SYS_quotactl_fd SYS_reboot SYS_request_key SYS_seccomp SYS_setdomainname SYS_sethostname SYS_setns
     SYS_settimeofday SYS_swapoff SYS_swapon SYS_syslog SYS_umount2 SYS_unshare SYS_userfaultfd SYS_vhangup SYS_vmsplice
 };
 
@@ -118,9 +131,20 @@ const CONDITIONAL: &[(libc::c_long, Action)] = &[
     (libc::SYS_clone3, Action::Refuse(ENOSYS)),
     // PER_LINUX, and the query.
     (libc::SYS_personality, Action::Only { argument: 0, values: &[0, u32::MAX], errno: EPERM }),
-    (libc::SYS_prctl, Action::Unless { argument: 0, values: &[libc::PR_SET_MM as u32], errno: EPERM }),
+    (
+        libc::SYS_prctl,
+        Action::Unless {
+            argument: 0,
+            values: &[libc::PR_SET_MM as u32, libc::PR_SET_SECCOMP as u32],
+            errno: EPERM,
+        },
+    ),
     // The kernel looks at the low half only, and so must we: CVE-2019-10063.
     (libc::SYS_ioctl, Action::Unless { argument: 1, values: &[libc::TIOCSTI as u32, 0x541C], errno: EPERM }),
+    (libc::SYS_setsockopt, Action::UnlessOption { level: libc::SOL_SOCKET as u32, options: SOCKET_FILTERS }),
+    // 1 is what keeps a `core_pattern` with a pipe from being started by a crash, as the host's root; 0 isn't: core(5).
+    (libc::SYS_setrlimit, Action::Unless { argument: 0, values: &[RLIMIT_CORE], errno: EPERM }),
+    (libc::SYS_prlimit64, Action::Unless { argument: 1, values: &[RLIMIT_CORE], errno: EPERM }),
     (libc::SYS_socket, Action::Only { argument: 0, values: FAMILIES, errno: EAFNOSUPPORT }),
     (libc::SYS_socketpair, Action::Only { argument: 0, values: FAMILIES, errno: EAFNOSUPPORT }),
 ];
@@ -217,6 +241,10 @@ fn decide(action: Action) -> Vec<Instruction> {
         Action::Unless { argument, values, errno: code } => {
             [vec![low_half(argument)], any_of(values), vec![ALLOW, errno(code)]].concat()
         }
+        Action::UnlessOption { level, options } => {
+            let refused = [any_of(options), vec![ALLOW, errno(EPERM)]].concat();
+            [vec![low_half(1), (JUMP_EQUAL, 1, 0, level), ALLOW, low_half(2)], refused].concat()
+        }
         Action::Only { argument, values, errno: code } => {
             [vec![low_half(argument)], any_of(values), vec![errno(code), ALLOW]].concat()
         }
@@ -301,7 +329,7 @@ mod tests {
         assert_eq!(with(libc::SYS_clone, 0, 0x003D_0F00), ALLOW, "a thread");
         assert_eq!(with(libc::SYS_clone3, 0, 0), ENOSYS);
         for (family, decision) in
-            [(1, ALLOW), (2, ALLOW), (10, ALLOW), (16, ALLOW), (38, EAFNOSUPPORT), (40, EAFNOSUPPORT)]
+            [(1, ALLOW), (2, ALLOW), (10, ALLOW), (16, EAFNOSUPPORT), (38, EAFNOSUPPORT), (40, EAFNOSUPPORT)]
         {
             assert_eq!(with(libc::SYS_socket, 0, family), decision, "family {family}");
             assert_eq!(
@@ -317,7 +345,16 @@ mod tests {
             "the kernel doesn't look at the high half"
         );
         assert_eq!(with(libc::SYS_ioctl, 1, 0x5401), ALLOW);
+        let option =
+            |level, option| decide(&program, ARCH, libc::SYS_setsockopt as u32, [0, level, option, 0, 0, 0]);
+        assert_eq!(option(1, 26), EPERM, "a filter");
+        assert_eq!(option(1, 52 | 1 << 40), EPERM, "the high half doesn't count");
+        assert_eq!(option(1, 2), ALLOW);
+        assert_eq!(option(41, 26), ALLOW, "another option by the same number");
+        assert_eq!(with(libc::SYS_prlimit64, 1, 4), EPERM, "a core file's size");
+        assert_eq!(with(libc::SYS_prlimit64, 1, 7), ALLOW);
         assert_eq!(with(libc::SYS_prctl, 0, 35), EPERM);
+        assert_eq!(with(libc::SYS_prctl, 0, 22), EPERM, "a filter of its own");
         assert_eq!(with(libc::SYS_prctl, 0, 15), ALLOW);
         assert_eq!(with(libc::SYS_personality, 0, 0), ALLOW);
         assert_eq!(with(libc::SYS_personality, 0, 0xFFFF_FFFF), ALLOW);

@@ -88,7 +88,9 @@ fn prefix_of(path: &Path) -> Option<PathBuf> {
     let prefix = directory.parent()?;
     // Directories that hold more than one program's things, secrets among them.
     let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let shared = prefix.parent().is_none() || home.starts_with(prefix) || prefix.ends_with(".local");
+    let is_a_home = prefix == Path::new("/root") || prefix.parent() == Some(Path::new("/home"));
+    let shared =
+        is_a_home || prefix.parent().is_none() || home.starts_with(prefix) || prefix.ends_with(".local");
     let own = directory.ends_with("bin") && !shared && prefix.join("lib").is_dir();
     Some(if own { prefix } else { path }.to_owned())
 }

@@ -63,13 +63,15 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<Outcome, Box<dyn std::error::Error>> {
     let isolation = if arguments.best_effort { Isolation::BestEffort } else { Isolation::Strict };
     let runner = Runner::new(ProcessSandbox::builder().isolation(isolation).build()?);
-    let (sender, mut receiver) = mpsc::channel::<Output>(16);
+    let (sender, receiver) = mpsc::channel::<Output>(16);
     let cancel = CancellationToken::new();
     let spec = spec(&arguments)?;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let outcome = {
         let running = runner.stream(&spec, sender, &cancel);
+        // Takes the receiver along: where our own output is closed, the program goes on unheard and doesn't wait for us.
         let printing = async {
+            let mut receiver = receiver;
             while let Some(Output { stdio, bytes }) = receiver.recv().await {
                 match (stdio, arguments.json) {
                     (Stdio::Stdout, true) => stdout.extend_from_slice(&bytes),

@@ -90,7 +90,8 @@ impl Group {
     /// Puts the limits of a step in force. Our own init counts as one process.
     pub(crate) fn limit(&self, step: &Step) -> io::Result<()> {
         let pids = u64::from(step.processes) + 1;
-        let quota = u64::from(step.cpu_millis) * CPU_PERIOD_US / 1000;
+        // The kernel takes no less than a millisecond.
+        let quota = (u64::from(step.cpu_millis) * CPU_PERIOD_US / 1000).max(1000);
         let memory = step.memory_bytes.to_string();
         for (kind, directory) in &self.directories {
             let has = |controllers| kind & controllers == controllers;

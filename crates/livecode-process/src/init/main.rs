@@ -52,6 +52,9 @@ fn refuse(host: &OwnedFd, error: &io::Error) {
 
 fn begin(host: &OwnedFd) -> io::Result<()> {
     sys::close_others(&mut [])?;
+    // Nothing of the host's ways is a program's: it might ignore what reaps children, or be spared when memory is short.
+    sys::reset_signals();
+    no_privilege_when_memory_is_short()?;
     let ordinary_user = std::env::args().nth(1).as_deref() == Some("user");
     let (ours, theirs) = packets::pair()?;
     let namespaces = NAMESPACES | if ordinary_user { sys::CLONE_NEWUSER } else { 0 };
@@ -84,6 +87,14 @@ fn begin(host: &OwnedFd) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn no_privilege_when_memory_is_short() -> io::Result<()> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    match fs::read_to_string(FILE)?.trim().parse() {
+        Ok(0..=1000) => Ok(()),
+        Ok(i32::MIN..=i32::MAX) | Err(_) => fs::write(FILE, "0"),
+    }
 }
 
 fn own_ids() -> io::Result<(u32, u32)> {

@@ -17,7 +17,14 @@ use crate::sys::{
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// Files in /proc that tell about the host or reach into its kernel, beyond what permissions keep away.
-const MASKED: [&str; 9] = [
+const MASKED: [&str; 16] = [
+    "/proc/cmdline",
+    "/proc/config.gz",
+    "/proc/diskstats",
+    "/proc/interrupts",
+    "/proc/iomem",
+    "/proc/modules",
+    "/proc/partitions",
     "/proc/kcore",
     "/proc/keys",
     "/proc/key-users",

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read, Seek},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::fchown},
     thread,
     time::{Duration, Instant},
 };
@@ -23,6 +23,9 @@ const NAMESPACES: u64 = sys::CLONE_NEWUSER
     | sys::CLONE_NEWNET
     | sys::CLONE_NEWIPC
     | sys::CLONE_NEWUTS;
+
+/// The host uids that belong to one helper.
+const RUNS_AT_A_TIME: u32 = 1024;
 
 /// How often used CPU time is looked at, at the least.
 const CPU_CHECK: Duration = Duration::from_millis(10);
@@ -44,6 +47,8 @@ struct Run {
     started: Option<Instant>,
     next_cpu_check: Option<Instant>,
     report: Report,
+    /// There was no room for the next step.
+    overfull: bool,
     /// Why it's being killed, or how it ended.
     end: Option<End>,
 }
@@ -145,6 +150,7 @@ impl Serving<'_> {
                 started: None,
                 next_cpu_check: None,
                 report: Report::default(),
+                overfull: false,
                 end: None,
             }),
             Err(error) => {
@@ -170,9 +176,19 @@ impl Serving<'_> {
             stderr: descriptor()?,
             compile: fds.next(),
         };
+        if slot >= RUNS_AT_A_TIME {
+            return Err(io::Error::other("too many runs at a time for one sandbox: 1,024 are possible"));
+        }
         let first = request.steps.first().ok_or_else(|| io::Error::other("a request has no steps"))?;
         let uid = match self.hello.first_uid {
-            Some(first_uid) => first_uid + slot,
+            Some(first_uid) => {
+                let uid = first_uid + slot;
+                // Whoever opens /dev/stdin opens the pipe anew.
+                for stream in [&streams.stdin, &streams.stdout, &streams.stderr] {
+                    during("hand over a pipe", fchown(stream, Some(uid), Some(uid)))?;
+                }
+                uid
+            }
             None => 0,
         };
         self.made += 1;
@@ -222,7 +238,7 @@ impl Serving<'_> {
             let counted = group.counted();
             run.report.cpu_ns = group.cpu_ns().unwrap_or(0);
             run.report.memory_peak_bytes = counted.memory_peak_bytes;
-            run.report.oom_kills = counted.oom_kills;
+            run.report.oom_kills = counted.oom_kills + u64::from(run.overfull);
             run.report.fork_failures = counted.fork_failures;
         }
         run.report.end = match run.end {
@@ -335,6 +351,11 @@ impl Run {
     fn go_on(&mut self) {
         self.step += 1;
         if let Err(error) = self.allow_step() {
+            if error.kind() == io::ErrorKind::ResourceBusy {
+                // What the step before left in memory, files above all, is more than the next one may have.
+                self.overfull = true;
+                return self.stop(End::Status(sys::SIGKILL));
+            }
             self.report.message = error.to_string();
             self.stop(End::Failed);
         }

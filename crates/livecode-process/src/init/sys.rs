@@ -172,6 +172,7 @@ unsafe extern "C" {
     #[link_name = "waitpid"]
     fn c_waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn waitid(kind: c_int, id: c_uint, info: *mut [u64; 16], options: c_int) -> c_int;
+    fn sigprocmask(how: c_int, set: *const [u64; 16], old: *mut [u64; 16]) -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
     fn _exit(status: c_int) -> !;
     #[link_name = "poll"]
@@ -410,6 +411,17 @@ pub(crate) fn kill(pidfd: &OwnedFd) -> io::Result<()> {
         syscall(SYS_PIDFD_SEND_SIGNAL, pidfd.as_raw_fd(), SIGKILL, ptr::null::<c_void>(), 0 as c_uint)
     })
     .map(drop)
+}
+
+/// Every signal does what it does by itself, and none is blocked.
+pub(crate) fn reset_signals() {
+    for number in 1..=64 {
+        // SAFETY: 0 is the default handler. Those that can't be set have it.
+        unsafe { signal(number, 0) };
+    }
+    let none = [0u64; 16];
+    // SAFETY: a set of signals, of the C library's size, lives through the call; it can't fail with these arguments.
+    unsafe { sigprocmask(2, &raw const none, ptr::null_mut()) };
 }
 
 /// std ignores SIGPIPE in a program of its own, and what is ignored stays so across exec.

@@ -84,17 +84,16 @@ pub(crate) struct World<'a> {
 }
 
 /// Is the init of a run. What it holds of the helper's is closed first; its memory is a copy that no program can read.
-pub(crate) fn be_init(world: World<'_>) -> ! {
-    let control = world.control.as_raw_fd();
-    if let Err(error) = live(world) {
+pub(crate) fn be_init(mut world: World<'_>) -> ! {
+    if let Err(error) = live(&mut world) {
         let news = News::Failed(error.to_string()).encode();
         // Where the helper is gone, so are we.
-        packets::send(&control, &news).ok();
+        packets::send(&world.control, &news).ok();
     }
     sys::exit(0)
 }
 
-fn live(mut world: World<'_>) -> io::Result<()> {
+fn live(world: &mut World<'_>) -> io::Result<()> {
     let streams = &world.streams;
     let mut keep: Vec<_> = [&streams.stdin, &streams.stdout, &streams.stderr, &world.control]
         .into_iter()
@@ -123,7 +122,7 @@ fn live(mut world: World<'_>) -> io::Result<()> {
             wait_for_go(&world.control)?;
         }
         let is_last = index + 1 == steps.len();
-        if !run_step(&world, step, is_last)? {
+        if !run_step(world, step, is_last)? {
             break;
         }
     }
@@ -225,7 +224,7 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
         (Resource::Cpu, cpu_seconds, cpu_seconds + 1),
         (Resource::Fsize, step.file_bytes, step.file_bytes),
         (Resource::Stack, 8 << 20, 64 << 20),
-        (Resource::Core, 0, 0),
+        (Resource::Core, 1, 1),
         (Resource::Nproc, processes, processes),
         (Resource::Nofile, 1024, 1024),
         (Resource::Memlock, 64 << 10, 64 << 10),

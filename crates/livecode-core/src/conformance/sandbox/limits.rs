@@ -33,6 +33,25 @@ pub async fn cpu_time_is_limited<S: Sandbox>(sandbox: Arc<S>) {
     assert_eq!(outcome.termination, Termination::CpuTimeExceeded { limit: Duration::from_secs(1) });
 }
 
+pub async fn a_signal_is_not_taken_for_a_limit<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+import os, time
+end = time.process_time() + 0.1
+while time.process_time() < end: pass
+os.kill(os.getpid(), 24)
+";
+    let outcome = run(&sandbox, &python(source)).await.outcome;
+    if !is_unlimited(&outcome) {
+        assert_eq!(outcome.termination, Termination::Signaled { signal: 24 });
+    }
+}
+
+pub async fn the_smallest_share_of_a_processor_is_enough<S: Sandbox>(sandbox: Arc<S>) {
+    let limits = LimitRequest { cpu_millis: Some(1), ..LimitRequest::default() };
+    let outcome = run(&sandbox, &limited("pass", limits)).await.outcome;
+    assert!(outcome.is_success(), "{outcome:?}");
+}
+
 pub async fn cpu_time_of_descendants_counts<S: Sandbox>(sandbox: Arc<S>) {
     // One after the other, each for a while, none for long.
     let source = "

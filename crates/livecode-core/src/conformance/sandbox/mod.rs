@@ -34,6 +34,8 @@ macro_rules! sandbox_suite {
             a_command_that_is_not_there_is_named
             a_compile_step_comes_first
             a_compiler_that_fails_keeps_the_program_from_running
+            a_compiler_that_leaves_nothing_is_a_compile_error
+            a_compiler_that_leaves_too_much_is_no_failure_of_ours
             a_compiler_that_hangs_is_a_compile_error
             the_version_is_asked_inside
             usage_is_what_was_used
@@ -45,12 +47,15 @@ macro_rules! sandbox_suite {
             output_comes_while_the_program_runs
             a_program_may_close_its_streams
             a_reader_that_is_gone_does_not_end_the_program
+            the_streams_can_be_opened_by_name
             output_before_a_kill_is_kept
             too_much_output_is_cut_and_the_program_goes_on
             the_end_of_the_main_process_is_the_end
             wall_time_is_limited
             a_stopped_program_runs_out_of_wall_time
             cpu_time_is_limited
+            a_signal_is_not_taken_for_a_limit
+            the_smallest_share_of_a_processor_is_enough
             cpu_time_of_descendants_counts
             memory_is_limited
             memory_of_files_counts

@@ -123,6 +123,32 @@ pub async fn a_compiler_that_fails_keeps_the_program_from_running<S: Sandbox>(sa
     assert_eq!(run.captured.stdout, "");
 }
 
+pub async fn a_compiler_that_leaves_nothing_is_a_compile_error<S: Sandbox>(sandbox: Arc<S>) {
+    let mut languages = Languages::none();
+    let mut language = Language::new("compiled", "main.src", ["./main"]);
+    language.compile = Some(["python3", "-c", "print('done')"].map(String::from).to_vec());
+    languages.add(language).unwrap();
+    let runner = Runner::shared(sandbox).languages(languages);
+    let run = runner.run(&ExecutionSpec::new("compiled", "x")).await.unwrap();
+    assert_eq!(run.outcome.termination.error_type(), Some(ErrorType::CompileError), "{run:?}");
+}
+
+pub async fn a_compiler_that_leaves_too_much_is_no_failure_of_ours<S: Sandbox>(sandbox: Arc<S>) {
+    let compiler = "
+import os
+os.mkdir('out')
+open('out/program.py', 'w').write('print(1)')
+with open('/tmp/big', 'wb') as file:
+    for n in range(100): file.write(bytes(1_000_000))
+";
+    let (runner, spec) = compiled(sandbox, compiler);
+    let limits = LimitRequest { memory_bytes: Some(32 * 1024 * 1024), ..LimitRequest::default() };
+    let outcome = runner.run(&spec.limits(limits)).await.unwrap().outcome;
+    if outcome.unprotected.is_empty() {
+        assert_eq!(outcome.termination.error_type(), Some(ErrorType::MemoryLimitError), "{outcome:?}");
+    }
+}
+
 pub async fn a_compiler_that_hangs_is_a_compile_error<S: Sandbox>(sandbox: Arc<S>) {
     let (runner, mut spec) = compiled(sandbox, "import time; print('on it', flush=True); time.sleep(30)");
     spec.compile_limits = LimitRequest { wall_time_ms: Some(500), ..LimitRequest::default() };

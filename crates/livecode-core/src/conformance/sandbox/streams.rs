@@ -91,6 +91,16 @@ sys.exit(5)
     assert_eq!(running.await.unwrap().unwrap().termination, Termination::Exited { code: 5 });
 }
 
+pub async fn the_streams_can_be_opened_by_name<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+text = open('/dev/stdin').read()
+open('/dev/stdout', 'w').write(text * 2)
+open('/proc/self/fd/2', 'w').write('error')
+";
+    let run = run(&sandbox, &python(source).stdin("ab")).await;
+    assert_eq!((&run.captured.stdout[..], &run.captured.stderr[..]), (&b"abab"[..], &b"error"[..]), "{run:?}");
+}
+
 pub async fn output_before_a_kill_is_kept<S: Sandbox>(sandbox: Arc<S>) {
     let spec = limited("print('before')\nwhile True: pass", millis(700));
     let run = run(&sandbox, &spec).await;
