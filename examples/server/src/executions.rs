@@ -125,7 +125,7 @@ async fn run_session(
         if_revision: None,
     };
     let accepted = app.engine.run_session(id, edit, |spec| body.fill(spec), options).await?;
-    answer(&app, accepted, wait).await
+    Ok(answer(&app, accepted, wait).await)
 }
 
 async fn run_program(
@@ -151,7 +151,7 @@ async fn run_program(
     spec.files = files(body.files.take().unwrap_or_default())?;
     body.fill(&mut spec);
     let accepted = app.engine.run(spec, options).await?;
-    answer(&app, accepted, wait).await
+    Ok(answer(&app, accepted, wait).await)
 }
 
 #[derive(Serialize)]
@@ -174,12 +174,23 @@ impl From<Execution> for Receipt {
 }
 
 /// 200 with the whole record where it was waited for and has ended; else a receipt.
-async fn answer(app: &App, accepted: Accepted, wait: Duration) -> Result<Response, Problem> {
+async fn answer(app: &App, accepted: Accepted, wait: Duration) -> Response {
     if wait.is_zero() {
         let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
-        return Ok((status, Json(Receipt::from(accepted.execution))).into_response());
+        return (status, Json(Receipt::from(accepted.execution))).into_response();
     }
-    let execution = wait_for(app, accepted.execution.id, wait).await?;
+    match waited(app, accepted.execution.id, wait).await {
+        Ok(answer) => answer,
+        // It's accepted and will run: a client that is told of a failure asks for a second run.
+        Err(error) => {
+            tracing::warn!(execution = %accepted.execution.id, %error, "an accepted run can't be waited for");
+            (StatusCode::ACCEPTED, Json(Receipt::from(accepted.execution))).into_response()
+        }
+    }
+}
+
+async fn waited(app: &App, id: ExecutionId, wait: Duration) -> Result<Response> {
+    let execution = wait_for(app, id, wait).await?;
     if execution.state.is_terminal() {
         return Ok(Json(record(app, execution).await?).into_response());
     }

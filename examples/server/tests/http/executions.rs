@@ -1,10 +1,16 @@
 //! Running, reading, waiting, history, cancelling.
 
+use std::sync::Arc;
+
 use axum::http::{Method, StatusCode};
 use futures_util::future::join_all;
+use livecode::ErrorKind;
 use serde_json::{Value, json};
 
-use crate::server::{Server, request};
+use crate::{
+    fake::Broken,
+    server::{Server, Setup, request},
+};
 
 /// All members of a record, sorted.
 const MEMBERS: [&str; 22] = [
@@ -164,6 +170,18 @@ async fn waiting_ends_when_its_time_is_up() {
     assert_eq!(too_long.status, StatusCode::BAD_REQUEST);
     let in_the_body = json!({ "language": "python", "source_code": "wait", "wait_ms": 60_001 });
     assert_eq!(server.post("/executions", in_the_body).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_accepted_run_that_cannot_be_waited_for_is_accepted_all_the_same() {
+    for kind in [ErrorKind::Unavailable, ErrorKind::Internal] {
+        let store = Arc::new(Broken { kind, accepts: true });
+        let server = Setup { store, worker: false, ..Setup::default() }.start();
+        let body = json!({ "language": "python", "source_code": "out 1", "wait_ms": 60_000 });
+        let run = server.post("/executions", body).await;
+        assert_eq!((run.status, run.text("status")), (StatusCode::ACCEPTED, "QUEUED".into()));
+        assert!(!run.text("execution_id").is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -229,7 +229,8 @@ async fn our_own_failures_do_not_tell_the_internals() {
         (ErrorKind::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
         (ErrorKind::Internal, StatusCode::INTERNAL_SERVER_ERROR),
     ] {
-        let server = Setup { store: Arc::new(Broken(kind)), worker: false, ..Setup::default() }.start();
+        let store = Arc::new(Broken { kind, accepts: false });
+        let server = Setup { store, worker: false, ..Setup::default() }.start();
         for path in ["/executions", "/code-sessions"] {
             let answer = server.get(&format!("{path}/{UNKNOWN}")).await;
             let detail = problem(&answer, status);
