@@ -36,7 +36,7 @@ impl App {
         }
     }
 
-    /// Asks every language for its version, once; `GET /languages` waits for that.
+    /// Asks every language for its version; `GET /languages` waits for that, and asks only what this left open.
     pub async fn probe_languages(&self) {
         self.toolchains.probe(self.engine.known_languages()).await;
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use axum::{Json, Router, extract::State, routing::get};
 use futures_util::future::join_all;
-use livecode::{Languages, LimitRequest, Runner};
+use livecode::{ErrorKind, Languages, LimitRequest, Runner};
 use serde::Serialize;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use crate::App;
 
@@ -14,35 +14,46 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/languages", get(list))
 }
 
-/// What every language said when it was asked for its version, once.
+/// The version of each language by its name, or why it isn't available here.
+type Versions = BTreeMap<String, Result<String, String>>;
+
+/// What every language said when it was asked for its version.
 #[derive(Debug)]
 pub(crate) struct Toolchains {
     runner: Option<Runner>,
-    found: OnceCell<BTreeMap<String, Result<String, String>>>,
+    /// What stays true as long as this process lives.
+    lasting: Mutex<Versions>,
 }
 
 impl Toolchains {
     pub(crate) fn new(runner: Option<Runner>) -> Self {
-        Self { runner, found: OnceCell::new() }
+        Self { runner, lasting: Mutex::default() }
     }
 
-    /// The version of each language by its name, or why it isn't available here.
-    pub(crate) async fn probe(&self, languages: &Languages) -> &BTreeMap<String, Result<String, String>> {
-        let ask = || async {
-            let Some(runner) = &self.runner else {
-                return BTreeMap::new();
-            };
-            let answers = languages.iter().map(|language| async move {
-                let version = runner.version(language).await;
-                let answer = version.map_err(|error| {
-                    tracing::warn!(language = language.name, %error, "a language is not available");
-                    error.to_string()
-                });
-                (language.name.clone(), answer)
-            });
-            join_all(answers).await.into_iter().collect()
+    /// Asks those languages that have given no lasting answer yet; empty where this process doesn't run programs.
+    pub(crate) async fn probe(&self, languages: &Languages) -> Versions {
+        let Some(runner) = &self.runner else {
+            return Versions::new();
         };
-        self.found.get_or_init(ask).await
+        // Held while they are asked: whoever comes meanwhile waits for the same answers.
+        let mut lasting = self.lasting.lock().await;
+        let asked = languages.iter().filter(|language| !lasting.contains_key(&language.name));
+        let asked = asked.map(|language| async { (language.name.clone(), runner.version(language).await) });
+        let answers = join_all(asked).await;
+        let mut passing = Versions::new();
+        for (name, version) in answers {
+            // A sandbox that was overloaded or broken may have recovered by the next time.
+            let lasts =
+                version.as_ref().map_or_else(|error| error.kind() == ErrorKind::Unsupported, |_| true);
+            let version = version.map_err(|error| {
+                tracing::warn!(language = name, %error, "a language is not available");
+                // Its cause is for the log alone.
+                error.message().to_owned()
+            });
+            if lasts { &mut *lasting } else { &mut passing }.insert(name, version);
+        }
+        passing.extend(lasting.clone());
+        passing
     }
 }
 

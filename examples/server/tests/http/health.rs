@@ -1,6 +1,6 @@
 //! Health and languages.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::http::StatusCode;
 use livecode::ErrorKind;
@@ -40,8 +40,8 @@ async fn ready_names_every_part() {
 
 #[tokio::test]
 async fn ready_is_503_and_names_the_part_that_is_down() {
-    let server =
-        Setup { store: Arc::new(Broken(ErrorKind::Unavailable)), worker: false, ..Setup::default() }.start();
+    let store = Arc::new(Broken { kind: ErrorKind::Unavailable, accepts: false });
+    let server = Setup { store, worker: false, ..Setup::default() }.start();
     let ready = server.get("/health/ready").await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(ready.text("detail"), "the store is down");
@@ -68,6 +68,23 @@ async fn languages_come_with_version_template_and_limits() {
     assert_eq!((&python["compile_limits"], &python["unavailable_reason"]), (&Value::Null, &Value::Null));
     assert_eq!((&javascript["available"], &javascript["version"]), (&json!(false), &Value::Null));
     assert_eq!(javascript["unavailable_reason"], "node isn't installed here: install it");
+}
+
+#[tokio::test]
+async fn a_language_that_failed_for_now_is_asked_again_and_the_others_are_not() {
+    let server = Server::idle();
+    server.fake.overloaded.store(true, Ordering::Relaxed);
+    let python = server.get("/languages").await.json()[1].clone();
+    assert_eq!(python["available"], false);
+    assert_eq!(python["unavailable_reason"], "the fake is overloaded", "without its cause");
+    server.fake.overloaded.store(false, Ordering::Relaxed);
+    for _ in 0..2 {
+        let languages = server.get("/languages").await.json();
+        let (javascript, python) = (&languages[0], &languages[1]);
+        assert_eq!((&python["available"], &python["version"]), (&json!(true), &json!("Python 3.13.1")));
+        assert_eq!(javascript["unavailable_reason"], "node isn't installed here: install it");
+    }
+    assert_eq!(server.fake.asked.load(Ordering::Relaxed), 3, "javascript once, python twice");
 }
 
 #[tokio::test]
