@@ -13,9 +13,9 @@ use futures_util::{StreamExt, stream::BoxStream};
 use tokio::time::Instant;
 
 use crate::{
-    Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId,
-    Follow, Languages, ListQuery, Owner, PageStart, Queue, QueueStats, Result,
-    Revision, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
+    Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId, Follow,
+    Languages, ListQuery, Owner, PageStart, Queue, QueueStats, Result, Revision, RevisionHead, Seq, Session,
+    SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
 };
 
 /// How often a change is tried anew when somebody else changed the same record first.
@@ -218,9 +218,15 @@ impl Engine {
         id: SessionId,
         before: Option<Revision>,
         limit: usize,
-    ) -> Result<Vec<SessionRevision>> {
+    ) -> Result<Vec<RevisionHead>> {
         self.session(id).await?;
         self.parts.store.revisions(id, before, limit).await
+    }
+
+    /// One entry of the autosave history with its source.
+    pub async fn revision(&self, id: SessionId, revision: Revision) -> Result<SessionRevision> {
+        self.session(id).await?;
+        self.parts.store.revision(id, revision).await
     }
 
     /// The record.

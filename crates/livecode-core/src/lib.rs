@@ -39,7 +39,7 @@ pub use self::{
     queue::{Job, Lease, Queue, QueueStats},
     runner::{Run, Runner},
     sandbox::{Capabilities, Io, Program, Sandbox, Step},
-    session::{Revision, Session, SessionRevision, SessionStatus, Source},
+    session::{Revision, RevisionHead, Session, SessionRevision, SessionStatus, Source},
     spec::{Ceiling, ExecutionSpec, LimitRequest, Limits, SourceFile},
     state::{State, Transition},
     store::{Captured, Follow, Inserted, ListQuery, PageStart, Store},

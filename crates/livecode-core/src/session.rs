@@ -157,6 +157,17 @@ impl Session {
     }
 }
 
+/// One entry of a session's autosave history without what was saved, which can be large.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevisionHead {
+    /// Its number.
+    pub revision: Revision,
+    /// The canonical name of the language.
+    pub language: String,
+    /// When it was saved.
+    pub saved_at: Timestamp,
+}
+
 /// One entry of a session's autosave history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRevision {

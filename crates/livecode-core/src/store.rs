@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::{
-    Event, Execution, ExecutionId, ExecutionSpec, Output, Owner, Result, Revision, Seq, Session, SessionId,
-    SessionRevision, Timestamp,
+    Event, Execution, ExecutionId, ExecutionSpec, Output, Owner, Result, Revision, RevisionHead, Seq,
+    Session, SessionId, SessionRevision, Timestamp,
 };
 
 /// What became of [`Store::insert`].
@@ -96,7 +96,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         id: SessionId,
         before: Option<Revision>,
         limit: usize,
-    ) -> Result<Vec<SessionRevision>>;
+    ) -> Result<Vec<RevisionHead>>;
+
+    /// The session's source as it was at this revision; or `NotFound`.
+    async fn revision(&self, id: SessionId, revision: Revision) -> Result<SessionRevision>;
 
     /// Adds a new execution, what was asked of it, and its first event, the status `QUEUED`; or gives back the one that
     /// has its idempotency key for the same owner and session (none counts as one session); or fails with `Conflict`

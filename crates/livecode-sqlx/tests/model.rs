@@ -240,6 +240,8 @@ impl<S: Store> Stores<S> {
                     self.sqlite.revisions(id, before, limit).await,
                 )
                 .unwrap();
+                let one = before.unwrap_or(Revision::FIRST);
+                same(self.memory.revision(id, one).await, self.sqlite.revision(id, one).await).ok();
             }
             StoreStep::Insert { owner, session, key, text, taken } => {
                 let mut execution = Execution::new(self.owner(owner), "python", now);

@@ -8,7 +8,7 @@ use axum::{
     routing::get,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use livecode::{Edit, Error, Revision, Session, SessionId, SessionStatus, SourceFile, Timestamp};
+use livecode::{Edit, Revision, Session, SessionId, SessionStatus, SourceFile, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -205,7 +205,7 @@ async fn revisions(
         .into_iter()
         .map(|entry| RevisionEntry {
             revision: entry.revision,
-            language: entry.source.language,
+            language: entry.language,
             saved_at: entry.saved_at,
         })
         .collect();
@@ -230,18 +230,15 @@ async fn revision(
     Id(id): Id<SessionId>,
     Number(n): Number,
 ) -> Result<Json<RevisionWhole>, Problem> {
-    let found = app.engine.revisions(id, Some(Revision(n).next()), 1).await?.pop();
-    match found.filter(|found| found.revision == Revision(n)) {
-        Some(found) => Ok(Json(RevisionWhole {
-            session_id: id,
-            revision: found.revision,
-            language: found.source.language,
-            source_code: found.source.source_code,
-            files: found.source.files.into_iter().map(FileMember::from).collect(),
-            saved_at: found.saved_at,
-        })),
-        None => Err(Error::not_found(format!("revision {n} of session {id}")).into()),
-    }
+    let found = app.engine.revision(id, Revision(n)).await?;
+    Ok(Json(RevisionWhole {
+        session_id: id,
+        revision: found.revision,
+        language: found.source.language,
+        source_code: found.source.source_code,
+        files: found.source.files.into_iter().map(FileMember::from).collect(),
+        saved_at: found.saved_at,
+    }))
 }
 
 fn etag(revision: Revision) -> [(HeaderName, String); 1] {

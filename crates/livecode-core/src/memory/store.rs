@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use super::lock;
 use crate::{
     Captured, Error, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery,
-    Output, Owner, PageStart, Result, Revision, Seq, Session, SessionId, SessionRevision, State, Stdio,
-    Store,
+    Output, Owner, PageStart, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision,
+    State, Stdio, Store,
 };
 
 /// A [`Store`] in memory, for tests and for hosts that need no history beyond their own life.
@@ -122,7 +122,7 @@ impl Store for MemoryStore {
         id: SessionId,
         before: Option<Revision>,
         limit: usize,
-    ) -> Result<Vec<SessionRevision>> {
+    ) -> Result<Vec<RevisionHead>> {
         let end = before.map_or(Bound::Unbounded, Bound::Excluded);
         Ok(match self.records().sessions.get(&id) {
             Some(record) => record
@@ -130,10 +130,20 @@ impl Store for MemoryStore {
                 .range((Bound::Unbounded, end))
                 .rev()
                 .take(limit)
-                .map(|(_, revision)| revision.clone())
+                .map(|(_, entry)| RevisionHead {
+                    revision: entry.revision,
+                    language: entry.source.language.clone(),
+                    saved_at: entry.saved_at,
+                })
                 .collect(),
             None => Vec::new(),
         })
+    }
+
+    async fn revision(&self, id: SessionId, revision: Revision) -> Result<SessionRevision> {
+        let records = self.records();
+        let entry = records.sessions.get(&id).and_then(|record| record.history.get(&revision));
+        entry.cloned().ok_or_else(|| Error::not_found(format_args!("revision {revision} of session {id}")))
     }
 
     async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {

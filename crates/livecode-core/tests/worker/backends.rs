@@ -15,8 +15,8 @@ use futures_util::{
 };
 use livecode_core::{
     Captured, Error, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job, Lease, ListQuery,
-    MemoryQueue, MemoryStore, Output, Owner, Queue, QueueStats, Result, Revision, Seq, Session, SessionId,
-    SessionRevision, Store,
+    MemoryQueue, MemoryStore, Output, Owner, Queue, QueueStats, Result, Revision, RevisionHead, Seq, Session,
+    SessionId, SessionRevision, Store,
 };
 
 /// What happens to a call.
@@ -26,6 +26,8 @@ pub(crate) enum Fate {
     Works,
     /// It fails with `Unavailable` without effect.
     FailsBefore,
+    /// It fails with `Internal` without effect.
+    Breaks,
     /// It takes effect and fails with `Unavailable` all the same.
     FailsAfter,
     /// It says that all is well and has no effect; only of calls that give nothing back.
@@ -77,6 +79,7 @@ impl Fates {
         match self.next(method).await {
             Fate::Works => call.await,
             Fate::FailsBefore => Err(Error::unavailable(format!("{method} has no effect"))),
+            Fate::Breaks => Err(Error::internal(format!("{method} is broken"))),
             Fate::FailsAfter => {
                 call.await?;
                 Err(Error::unavailable(format!("{method} has its effect")))
@@ -180,8 +183,12 @@ impl Store for FatedStore {
         id: SessionId,
         before: Option<Revision>,
         limit: usize,
-    ) -> Result<Vec<SessionRevision>> {
+    ) -> Result<Vec<RevisionHead>> {
         self.fates.meet("revisions", self.inner.revisions(id, before, limit)).await
+    }
+
+    async fn revision(&self, id: SessionId, revision: Revision) -> Result<SessionRevision> {
+        self.fates.meet("revision", self.inner.revision(id, revision)).await
     }
 
     async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {
@@ -223,7 +230,7 @@ impl Store for FatedStore {
         async move {
             match fate.await {
                 Fate::Works => events,
-                Fate::FailsBefore | Fate::FailsAfter | Fate::Pretends => {
+                Fate::FailsBefore | Fate::Breaks | Fate::FailsAfter | Fate::Pretends => {
                     stream::iter([Err(Error::unavailable("events can't be followed"))]).boxed()
                 }
             }

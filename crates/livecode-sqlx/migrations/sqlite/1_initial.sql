@@ -11,12 +11,14 @@ CREATE TABLE session (
     updated_at INTEGER NOT NULL
 ) STRICT;
 
--- What a session holds is its latest revision, so that an autosave writes the source once.
+-- What a session holds is its latest revision, so that an autosave writes the source once. The source, which can be many
+-- pages long, is last: a list of the history reads none of them.
 CREATE TABLE session_revision (
     session_id BLOB NOT NULL REFERENCES session (id) ON DELETE CASCADE,
     revision   INTEGER NOT NULL CHECK (revision >= 1),
-    source     TEXT NOT NULL, -- JSON
+    language   TEXT NOT NULL,
     saved_at   INTEGER NOT NULL,
+    source     TEXT NOT NULL, -- JSON
     PRIMARY KEY (session_id, revision)
 ) STRICT;
 

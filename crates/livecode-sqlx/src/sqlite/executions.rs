@@ -4,7 +4,9 @@
 //! the connection's thread and back, which costs as much as a statement does. The parameters are those of all the
 //! statements, one after the other.
 
-use livecode_core::{Error, Execution, ExecutionId, Inserted, Output, Owner, Result, Seq, SessionId, Timestamp};
+use livecode_core::{
+    Error, Execution, ExecutionId, Inserted, Output, Owner, Result, Seq, SessionId, Timestamp,
+};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{

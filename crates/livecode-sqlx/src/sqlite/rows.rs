@@ -3,8 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use livecode_core::{
-    Error, Execution, ExecutionSpec, Output, Owner, Result, Revision, Seq, Session, SessionRevision, Source,
-    Stdio, Timestamp,
+    Error, Execution, ExecutionSpec, Output, Owner, Result, Revision, RevisionHead, Seq, Session,
+    SessionRevision, Source, Stdio, Timestamp,
 };
 use serde::Serialize;
 use sqlx::{Decode, Row, Sqlite, Type, sqlite::SqliteRow};
@@ -50,6 +50,14 @@ pub(super) fn session(row: &SqliteRow) -> Result<Session> {
         version: unsigned(column(row, "version")?)?,
         created_at: Timestamp::from_millis(column(row, "created_at")?)?,
         updated_at: Timestamp::from_millis(column(row, "updated_at")?)?,
+    })
+}
+
+pub(super) fn revision_head(row: &SqliteRow) -> Result<RevisionHead> {
+    Ok(RevisionHead {
+        revision: Revision(unsigned(column(row, "revision")?)?),
+        language: column(row, "language")?,
+        saved_at: Timestamp::from_millis(column(row, "saved_at")?)?,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Changes to sessions, within a transaction.
 
-use livecode_core::{Error, Session, SessionId};
+use livecode_core::{Error, Revision, Session, SessionId};
 use sqlx::SqliteConnection;
 
 use super::{
@@ -17,7 +17,7 @@ pub(super) async fn insert(
     let inserted = sqlx::query(
         "INSERT INTO session (id, owner, status, revision, version, created_at, updated_at)
          VALUES (?, ?, ?, ?, ?, ?, ?);
-         INSERT INTO session_revision (session_id, revision, source, saved_at) VALUES (?, ?, ?, ?)",
+         INSERT INTO session_revision (session_id, revision, language, saved_at, source) VALUES (?, ?, ?, ?, ?)",
     )
     .bind(session.id.as_uuid())
     .bind(session.owner.as_str())
@@ -28,8 +28,9 @@ pub(super) async fn insert(
     .bind(session.updated_at.as_millis())
     .bind(session.id.as_uuid())
     .bind(revision)
-    .bind(source)
+    .bind(&session.source.language)
     .bind(session.updated_at.as_millis())
+    .bind(source)
     .execute(connection)
     .await;
     match inserted {
@@ -56,7 +57,7 @@ pub(super) async fn update(
     let saved = revision > column(&stored, "revision")?;
     sqlx::query(
         "UPDATE session SET status = ?, revision = ?, version = ?, updated_at = ? WHERE id = ?;
-         INSERT INTO session_revision (session_id, revision, source, saved_at) SELECT ?, ?, ?, ? WHERE ?",
+         INSERT INTO session_revision (session_id, revision, language, saved_at, source) SELECT ?, ?, ?, ?, ? WHERE ?",
     )
     .bind(session.status.as_str())
     .bind(revision)
@@ -65,12 +66,17 @@ pub(super) async fn update(
     .bind(session.id.as_uuid())
     .bind(session.id.as_uuid())
     .bind(revision)
-    .bind(source)
+    .bind(&session.source.language)
     .bind(session.updated_at.as_millis())
+    .bind(source)
     .bind(saved)
     .execute(connection)
     .await?;
     Ok(())
+}
+
+pub(super) fn unknown_revision(id: SessionId, revision: Revision) -> Error {
+    Error::not_found(format_args!("revision {revision} of session {id}"))
 }
 
 pub(super) fn unknown(id: SessionId) -> Error {

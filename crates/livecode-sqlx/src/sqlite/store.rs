@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::{FutureExt, stream::BoxStream};
 use livecode_core::{
-    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery, Output, Owner, PageStart,
-    Result, Revision, Seq, Session, SessionId, SessionRevision, Stdio, Store,
+    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery, Output, Owner,
+    PageStart, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Stdio, Store,
 };
 use sqlx::QueryBuilder;
 
@@ -77,9 +77,10 @@ impl Store for SqliteStore {
         id: SessionId,
         before: Option<Revision>,
         limit: usize,
-    ) -> Result<Vec<SessionRevision>> {
+    ) -> Result<Vec<RevisionHead>> {
         let rows = sqlx::query(
-            "SELECT * FROM session_revision WHERE session_id = ?1 AND revision < ?2 ORDER BY revision DESC LIMIT ?3",
+            "SELECT revision, language, saved_at FROM session_revision
+             WHERE session_id = ?1 AND revision < ?2 ORDER BY revision DESC LIMIT ?3",
         )
         .bind(id.as_uuid())
         .bind(before.map_or(i64::MAX, |before| at_most(before.0)))
@@ -87,7 +88,18 @@ impl Store for SqliteStore {
         .fetch_all(&self.database.readers)
         .await
         .map_err(from_sqlx)?;
-        rows.iter().map(rows::revision).collect()
+        rows.iter().map(rows::revision_head).collect()
+    }
+
+    async fn revision(&self, id: SessionId, revision: Revision) -> Result<SessionRevision> {
+        // One that the database can't count to isn't there.
+        let row = sqlx::query("SELECT * FROM session_revision WHERE session_id = ? AND revision = ?")
+            .bind(id.as_uuid())
+            .bind(i64::try_from(revision.0).ok())
+            .fetch_optional(&self.database.readers)
+            .await
+            .map_err(from_sqlx)?;
+        rows::revision(&row.ok_or_else(|| sessions::unknown_revision(id, revision))?)
     }
 
     async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use livecode::{
     Capabilities, Captured, Error, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted,
-    Io, ListQuery, Outcome, Output, Owner, Program, Result, Revision, Sandbox, Seq, Session, SessionId,
-    SessionRevision, Stdio, Store, Termination,
+    Io, ListQuery, Outcome, Output, Owner, Program, Result, Revision, RevisionHead, Sandbox, Seq, Session,
+    SessionId, SessionRevision, Stdio, Store, Termination,
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -184,7 +184,11 @@ impl Store for Broken {
         Err(self.error())
     }
 
-    async fn revisions(&self, _: SessionId, _: Option<Revision>, _: usize) -> Result<Vec<SessionRevision>> {
+    async fn revisions(&self, _: SessionId, _: Option<Revision>, _: usize) -> Result<Vec<RevisionHead>> {
+        Err(self.error())
+    }
+
+    async fn revision(&self, _: SessionId, _: Revision) -> Result<SessionRevision> {
         Err(self.error())
     }
 

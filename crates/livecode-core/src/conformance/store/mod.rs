@@ -24,6 +24,7 @@ macro_rules! store_suite {
         $crate::conformance_cases! { store, $factory,
             a_session_comes_back_as_it_was_put_in
             an_unknown_session_is_not_found
+            an_unknown_revision_is_not_found
             a_session_id_is_taken_once
             a_session_changes_only_from_the_version_before
             of_concurrent_saves_one_wins
