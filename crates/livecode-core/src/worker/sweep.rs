@@ -12,20 +12,25 @@ impl Worker {
     /// Looks at one page every now and then; never returns.
     ///
     /// It begins at once, so that what was queued when the last process of a host died isn't kept waiting. The page moves
-    /// on with each look, so that a long backlog is covered over several of them.
+    /// on with each look. Within a long backlog the pauses are a tenth: short enough that no worker waits for it, long
+    /// enough that a backlog which the queue knows costs the two of them little.
     pub(super) async fn sweep_forever(&self) {
         let mut outage = Outage::of("sweep");
         let mut after = None;
         loop {
-            match self.sweep_page(after).await {
+            let pause = match self.sweep_page(after).await {
                 Ok(last) => {
                     outage.succeeded();
                     after = last;
+                    if after.is_some() { self.sweep_every / 10 } else { self.sweep_every }
                 }
-                Err(error) => outage.failed(&error),
-            }
+                Err(error) => {
+                    outage.failed(&error);
+                    self.sweep_every
+                }
+            };
             // Not all workers at the same moment.
-            sleep(self.sweep_every.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+            sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
         }
     }
 

@@ -107,6 +107,26 @@ async fn a_backlog_longer_than_a_page_is_covered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_backlog_is_covered_without_the_pauses_of_a_short_one() {
+    let world = World::new();
+    world.queue.plan(|method| if method == "push" { Fate::Pretends } else { Fate::Works });
+    let mut ids = Vec::new();
+    for nth in 0..3_500 {
+        ids.push(world.queue(&format!("{nth}")).await);
+    }
+    world.queue.plan(|_| Fate::Works);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = world.now();
+    let worker = world.start(&world.worker(&short()).sweep(Duration::from_secs(60), Duration::ZERO));
+    for id in ids {
+        assert_eq!(world.end(id).await.state, State::Completed);
+    }
+    // Less than one pause, where there were three.
+    assert!(world.now().duration_since(before) < Duration::from_secs(45));
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_program_that_runs_for_long_is_not_disturbed() {
     let world = World::new();
     let stage = Arc::new(Stage::new(|_| async {
