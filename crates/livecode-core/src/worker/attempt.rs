@@ -3,7 +3,7 @@
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
-use tokio::{join, select, sync::mpsc, time::sleep, try_join};
+use tokio::{join, select, sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,6 +26,9 @@ const FOLLOW_AFTER: Duration = Duration::from_millis(20);
 /// How often a change is tried anew because somebody else changed the record first.
 const CONTENDED_TRIES: u32 = 32;
 
+/// How often a change is tried anew where the store has a failure that waiting may not mend.
+const BROKEN_TRIES: u32 = 6;
+
 /// The pause before another attempt after a failure of ours: random, up to this, doubled with every further failure.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 
@@ -43,6 +46,24 @@ enum Verdict {
     Lost,
     /// A shutdown stopped it.
     GivenBack,
+}
+
+impl Verdict {
+    /// A failure that other programs may meet as well.
+    fn failure_of_all(self) -> Option<Error> {
+        match self {
+            Self::Failed(error) => match error.kind() {
+                ErrorKind::Unavailable | ErrorKind::Internal => Some(error),
+                ErrorKind::InvalidArgument
+                | ErrorKind::NotFound
+                | ErrorKind::Conflict
+                | ErrorKind::PreconditionFailed
+                | ErrorKind::QueueFull
+                | ErrorKind::Unsupported => None,
+            },
+            Self::Ended(_) | Self::Lost | Self::GivenBack => None,
+        }
+    }
 }
 
 /// How an attempt parts with its lease.
@@ -74,34 +95,47 @@ pub(super) fn job(execution: &Execution, now: Timestamp) -> Job {
 }
 
 impl Shift {
-    /// Makes the attempt that `held` gives the right to.
-    pub(super) async fn attempt(self: Arc<Self>, held: Held) {
-        let parting = match self.begin(&held).await {
+    /// Makes the attempt that `held` gives the right to. Gives back why the sandbox failed, where that may not be this
+    /// program's matter alone.
+    pub(super) async fn attempt(self: Arc<Self>, held: Held) -> Option<Error> {
+        let (parting, failed) = match self.begin(&held).await {
             Ok((execution, spec, started)) => {
-                let (verdict, output) = self.run(&held, &execution, &spec, started).await;
-                self.settle(&held, execution, &verdict, &output).await
+                let readable = spec.is_ok();
+                let (verdict, output) = match spec {
+                    Ok(spec) => self.run(&held, &execution, &spec, started).await,
+                    Err(error) => (Verdict::Failed(error), Vec::new()),
+                };
+                if let Verdict::Failed(error) = &verdict {
+                    // The record, which clients read, has the message without its source.
+                    tracing::warn!(%error, "an attempt failed");
+                }
+                let parting = self.settle(execution, &verdict, &output).await;
+                (parting, verdict.failure_of_all().filter(|_| readable))
             }
-            Err(parting) => parting,
+            Err(parting) => (parting, None),
         };
         self.part(held, parting).await;
+        failed
     }
 
-    /// Records the start. Gives back the record, what was asked and the place of its event, or how to part where there is nothing to run.
-    async fn begin(&self, held: &Held) -> Result<(Execution, ExecutionSpec, Seq), Parting> {
+    /// Records the start. Gives back the record, what was asked and the place of its event, or how to part where there is
+    /// nothing to run. What was asked may be unreadable for good: the attempt begins all the same, so that it can fail.
+    async fn begin(&self, held: &Held) -> Result<(Execution, Result<ExecutionSpec>, Seq), Parting> {
         // One moment for all tries, so that a start that took effect although it failed can be told from another's.
         let at = self.worker.clock.now();
         let mut tries = Tries::default();
         let mut intended = None;
         loop {
             let (store, id) = (&self.worker.store, held.lease.id);
-            let failed = match try_join!(store.get(id), store.spec(id)) {
-                Err(error) => error,
-                Ok((current, spec))
+            let failed = match join!(store.get(id), store.spec(id)) {
+                (Err(error), _) => error,
+                (Ok(_), Err(error)) if error.is_temporary() || error.kind() == ErrorKind::NotFound => error,
+                (Ok(current), spec)
                     if intended.as_ref() == Some(&current) && current.state == State::Running =>
                 {
                     return Ok((current, spec, Seq::START));
                 }
-                Ok((mut execution, spec)) => {
+                (Ok(mut execution), spec) => {
                     let Some(change) = self.next_change(&held.lease, &execution) else {
                         return Err(self.parting(&execution));
                     };
@@ -113,7 +147,8 @@ impl Shift {
                         // What a lost worker left is in order: look what there is to do now.
                         Ok(_) => continue,
                         Err(error) => {
-                            intended = Some(execution);
+                            // On a conflict nothing took effect: what looks the same is another's.
+                            intended = (error.kind() != ErrorKind::Conflict).then_some(execution);
                             error
                         }
                     }
@@ -182,13 +217,14 @@ impl Shift {
             never = self.watch(held, execution, started, &cancel) => match never {},
         };
         let given_back = self.give_back.is_cancelled();
-        if held.stop.is_cancelled() && !given_back {
-            return (Verdict::Lost, Vec::new());
-        }
+        let lost = held.stop.is_cancelled() && !given_back;
         match (ran, recorded) {
-            (Ok(outcome), Ok(rest)) if given_back && outcome.termination == Termination::Cancelled => {
-                (Verdict::GivenBack, rest)
+            // It came to its end by itself: where somebody else has started it anew, the record refuses this one.
+            (Ok(outcome), Ok(rest)) if outcome.termination != Termination::Cancelled => {
+                (Verdict::Ended(outcome), rest)
             }
+            (_, _) if lost => (Verdict::Lost, Vec::new()),
+            (Ok(_), Ok(rest)) if given_back => (Verdict::GivenBack, rest),
             (Ok(outcome), Ok(rest)) => (Verdict::Ended(outcome), rest),
             (_, rest) if given_back => (Verdict::GivenBack, rest.unwrap_or_default()),
             (Err(error), rest) => (Verdict::Failed(error), rest.unwrap_or_default()),
@@ -231,14 +267,10 @@ impl Shift {
         }
     }
 
-    /// Records what came of the attempt, unless it isn't ours any more.
-    async fn settle(
-        &self,
-        held: &Held,
-        mut execution: Execution,
-        verdict: &Verdict,
-        output: &[Output],
-    ) -> Parting {
+    /// Records what came of the attempt, unless the record has moved on. A store that is away is waited for, whether the
+    /// lease lasts or not: the record alone decides, and a shutdown ends the wait by dropping this.
+    async fn settle(&self, mut execution: Execution, verdict: &Verdict, output: &[Output]) -> Parting {
+        let never = CancellationToken::new();
         let at = self.worker.clock.now();
         let attempt = execution.attempt;
         let mut tries = Tries::default();
@@ -249,7 +281,7 @@ impl Shift {
                 Ok(_) => return self.parting(&next),
                 Err(error) => error,
             };
-            if !tries.again(&failed, &held.stop).await {
+            if !tries.again(&failed, &never).await {
                 tracing::info!(error = %failed, "what came of an attempt is discarded");
                 return Parting::Lapse;
             }
@@ -260,7 +292,7 @@ impl Shift {
                 }
                 // What we wrote took effect although it failed; or somebody else was first, and it stands.
                 Ok(current) => return self.parting(&current),
-                Err(error) if tries.again(&error, &held.stop).await => {}
+                Err(error) if tries.again(&error, &never).await => {}
                 Err(error) => {
                     tracing::info!(%error, "what came of an attempt is discarded");
                     return Parting::Lapse;
@@ -288,9 +320,10 @@ impl Shift {
                 (failure, Duration::ZERO, false)
             }
             Verdict::Failed(error) => (
-                error.to_string(),
+                error.message().to_owned(),
                 jittered(execution.failures, RETRY_FIRST, RETRY_CAP),
-                is_hopeless(error.kind()),
+                // A program that a machine can't run may be another's: in a mixed fleet only the request itself is hopeless.
+                error.kind() == ErrorKind::InvalidArgument,
             ),
         };
         if hopeless || execution.failures + 1 >= self.worker.max_attempts {
@@ -340,7 +373,7 @@ impl Shift {
         let parted = match parting {
             Parting::Done => self.worker.queue.ack(&[lease]).await,
             Parting::Again(job) => self.worker.queue.push(&[job]).await,
-            Parting::Release => self.worker.queue.extend(&[lease], Duration::ZERO).await.map(drop),
+            Parting::Release => self.leases.release(&*self.worker.queue, lease).await,
             Parting::Lapse => Ok(()),
         };
         if let Err(error) = parted {
@@ -350,23 +383,11 @@ impl Shift {
     }
 }
 
-/// Whether another attempt would fail the same way.
-fn is_hopeless(kind: ErrorKind) -> bool {
-    match kind {
-        ErrorKind::InvalidArgument | ErrorKind::Unsupported => true,
-        ErrorKind::NotFound
-        | ErrorKind::Conflict
-        | ErrorKind::PreconditionFailed
-        | ErrorKind::QueueFull
-        | ErrorKind::Unavailable
-        | ErrorKind::Internal => false,
-    }
-}
-
 /// The tries of one change to a record.
 #[derive(Debug, Default)]
 struct Tries {
     conflicts: u32,
+    broken: u32,
     backoff: Backoff,
 }
 
@@ -379,11 +400,14 @@ impl Tries {
                 self.conflicts < CONTENDED_TRIES
             }
             ErrorKind::Unavailable | ErrorKind::QueueFull => self.backoff.pause(stop).await,
+            ErrorKind::Internal => {
+                self.broken += 1;
+                self.broken < BROKEN_TRIES && self.backoff.pause(stop).await
+            }
             ErrorKind::InvalidArgument
             | ErrorKind::NotFound
             | ErrorKind::PreconditionFailed
-            | ErrorKind::Unsupported
-            | ErrorKind::Internal => false,
+            | ErrorKind::Unsupported => false,
         }
     }
 }

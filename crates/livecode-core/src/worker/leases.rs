@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::backoff::Outage;
-use crate::{Error, Lease, Queue};
+use crate::{Error, Lease, Queue, Result};
 
 /// All leases that a worker holds, by token.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     held: Mutex<HashMap<Uuid, Entry>>,
+    /// Held from the look at what is to be extended until the queue has answered.
+    heartbeat: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl Leases {
         let mut pause = duration / 3;
         loop {
             sleep(pause).await;
+            let heartbeat = self.heartbeat.lock().await;
             let leases: Vec<Lease> = self.lock().values().map(|entry| entry.lease.clone()).collect();
             if leases.is_empty() {
                 pause = duration / 3;
@@ -67,6 +70,7 @@ impl Leases {
             let extended = timeout(duration / 4, queue.extend(&leases, duration))
                 .await
                 .unwrap_or_else(|_| Err(Error::unavailable("the queue doesn't answer")));
+            drop(heartbeat);
             match extended {
                 Ok(lost) => {
                     outage.succeeded();
@@ -80,6 +84,13 @@ impl Leases {
                 }
             }
         }
+    }
+
+    /// Ends a lease that isn't kept any more: not while a heartbeat is under way, which might extend it afterwards, for
+    /// nobody.
+    pub(super) async fn release(&self, queue: &dyn Queue, lease: Lease) -> Result<()> {
+        let _heartbeat = self.heartbeat.lock().await;
+        queue.extend(&[lease], Duration::ZERO).await.map(drop)
     }
 
     fn extended(&self, leases: &[Lease], lost: &[Lease], until: Instant) {

@@ -32,7 +32,7 @@ use self::{
     backoff::{Backoff, Outage},
     leases::Leases,
 };
-use crate::{Clock, Lease, Queue, Runner, Store, SystemClock};
+use crate::{Clock, Error, Lease, Queue, Runner, Store, SystemClock};
 
 /// How long one claim waits for a job.
 const CLAIM_WAIT: Duration = Duration::from_secs(5);
@@ -43,6 +43,9 @@ const LAST_CLAIM: Duration = Duration::from_millis(100);
 
 /// How long a shutdown waits, after its grace, for programs to be gone and given back.
 const GIVING_BACK: Duration = Duration::from_millis(1_500);
+
+/// The longest lease, and the longest pause between sweeps: no sum of times overflows.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Takes jobs from a [`Queue`], runs them, and records in the [`Store`] what became of them.
 ///
@@ -108,11 +111,11 @@ impl Worker {
         self
     }
 
-    /// The same with leases this long; at least 100 ms. What a worker that dies was running begins anew when its lease has
+    /// The same with leases this long; at least 100 ms, at most a day. What a worker that dies was running begins anew when its lease has
     /// lapsed. A lease is extended three times in its life, so a program may run for any time.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease.max(Duration::from_millis(100));
+        self.lease = lease.clamp(Duration::from_millis(100), DAY);
         self
     }
 
@@ -131,11 +134,11 @@ impl Worker {
     }
 
     /// The same with a sweep this often (at least every 10 ms, and not in step with other workers'), of executions that
-    /// were accepted longer ago than `older_than`: long enough that those who push have done so.
+    /// were accepted longer ago than `older_than`: long enough that those who push have done so. Both are at most a day.
     #[must_use]
     pub fn sweep(mut self, every: Duration, older_than: Duration) -> Self {
-        self.sweep_every = every.max(Duration::from_millis(10));
-        self.sweep_older_than = older_than;
+        self.sweep_every = every.clamp(Duration::from_millis(10), DAY);
+        self.sweep_older_than = older_than.min(DAY);
         self
     }
 
@@ -178,10 +181,11 @@ struct Shift {
 }
 
 impl Shift {
-    async fn claim_until_shutdown(self: &Arc<Self>, attempts: &mut JoinSet<()>) {
+    async fn claim_until_shutdown(self: &Arc<Self>, attempts: &mut Attempts) {
         let mut outage = Outage::of("claim jobs");
         let mut backoff = Backoff::default();
-        while let Some(free) = self.free_slots(attempts).await {
+        let mut sandbox = Health { outage: Outage::of("run programs"), backoff: Backoff::default() };
+        while let Some(free) = self.free_slots(attempts, &mut sandbox).await {
             let claim = self.worker.queue.claim(free, CLAIM_WAIT, self.worker.lease);
             pin!(claim);
             let claimed = select! {
@@ -206,27 +210,35 @@ impl Shift {
         }
     }
 
-    /// How many more programs may run, as soon as it's at least one; none at a shutdown.
-    async fn free_slots(&self, attempts: &mut JoinSet<()>) -> Option<usize> {
-        while let Some(ended) = attempts.try_join_next() {
-            report(ended);
-        }
-        while attempts.len() >= self.worker.concurrency {
-            select! {
-                Some(ended) = attempts.join_next() => report(ended),
-                () = self.shutdown.cancelled() => return None,
+    /// How many more programs may run, as soon as it's at least one; none at a shutdown. Where the sandbox fails, this
+    /// pauses: else one broken machine would use up the attempts of all that is queued.
+    async fn free_slots(&self, attempts: &mut Attempts, sandbox: &mut Health) -> Option<usize> {
+        let mut failed = false;
+        loop {
+            while let Some(ended) = attempts.try_join_next() {
+                failed |= sandbox.failed(ended);
+            }
+            if failed {
+                failed = false;
+                sandbox.backoff.pause(&self.shutdown).await;
+            } else if attempts.len() >= self.worker.concurrency {
+                select! {
+                    Some(ended) = attempts.join_next() => failed = sandbox.failed(ended),
+                    () = self.shutdown.cancelled() => return None,
+                }
+            } else {
+                return (!self.shutdown.is_cancelled()).then(|| self.worker.concurrency - attempts.len());
             }
         }
-        (!self.shutdown.is_cancelled()).then(|| self.worker.concurrency - attempts.len())
     }
 
-    fn take(self: &Arc<Self>, lease: Lease, attempts: &mut JoinSet<()>) {
+    fn take(self: &Arc<Self>, lease: Lease, attempts: &mut Attempts) {
         let span = tracing::info_span!("attempt", execution = %lease.id, attempt = lease.attempt);
         let held = self.leases.hold(lease, self.worker.lease, self.give_back.child_token());
         attempts.spawn(self.clone().attempt(held).instrument(span));
     }
 
-    async fn drain(&self, attempts: &mut JoinSet<()>) {
+    async fn drain(&self, attempts: &mut Attempts) {
         tracing::debug!(running = attempts.len(), "draining");
         if timeout(self.worker.grace, all(attempts)).await.is_ok() {
             return;
@@ -243,15 +255,39 @@ impl Shift {
     }
 }
 
-async fn all(attempts: &mut JoinSet<()>) {
+/// What runs, each with why the sandbox failed, where it did.
+type Attempts = JoinSet<Option<Error>>;
+
+/// How the sandbox does, by the attempts that have ended.
+struct Health {
+    outage: Outage,
+    backoff: Backoff,
+}
+
+impl Health {
+    fn failed(&mut self, ended: Result<Option<Error>, JoinError>) -> bool {
+        let failed = report(ended);
+        match &failed {
+            Some(error) => self.outage.failed(error),
+            None => {
+                self.outage.succeeded();
+                self.backoff.reset();
+            }
+        }
+        failed.is_some()
+    }
+}
+
+async fn all(attempts: &mut Attempts) {
     while let Some(ended) = attempts.join_next().await {
         report(ended);
     }
 }
 
 /// An attempt that panicked has let go of its lease: it lapses, and whoever claims the job next counts a failure.
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
+fn report(ended: Result<Option<Error>, JoinError>) -> Option<Error> {
+    ended.unwrap_or_else(|error| {
         tracing::error!(%error, "an attempt panicked outside of the sandbox");
-    }
+        None
+    })
 }

@@ -1,9 +1,15 @@
 //! Workers that are lost, or that only seem to be.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{FutureExt, future::pending};
-use livecode_core::{ErrorType, EventKind, State};
+use livecode_core::{Clock, ErrorType, EventKind, Job, Queue, State};
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
@@ -81,18 +87,9 @@ async fn what_loses_every_worker_fails_when_no_attempt_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_lease_stops_the_program_and_voids_its_result() {
+async fn a_lost_lease_stops_the_program_and_voids_what_it_wrote() {
     let world = World::new();
-    let stage = Arc::new(Stage::new(|scene| async move {
-        if scene.nth == 1 {
-            scene.print("void\n").await;
-            scene.last().await?;
-            // It claims to have come to its end by itself.
-            return exit(0);
-        }
-        scene.print("valid\n").await;
-        exit(7)
-    }));
+    let stage = first_hangs();
     // Nothing can be claimed by anybody else: the worker notices by itself.
     let worker = world.start(&world.worker(&stage).concurrency(1));
     let id = world.queue("1").await;
@@ -100,9 +97,105 @@ async fn a_lost_lease_stops_the_program_and_voids_its_result() {
     world.queue.forget();
     timeout(Duration::from_secs(6), stage.empty()).await.unwrap();
     let end = world.end(id).await;
-    assert_eq!((end.attempt, end.outcome.unwrap().termination.exit_code()), (2, Some(7)));
+    assert_eq!((end.state, end.attempt), (State::Completed, 2));
     assert_eq!(world.stdout(id).await, "valid\n");
     worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_ends_by_itself_as_its_lease_is_lost_has_ended() {
+    let world = World::new();
+    let stage = Arc::new(Stage::new(|scene| async move {
+        scene.print("all of it\n").await;
+        scene.last().await?;
+        exit(7)
+    }));
+    let worker = world.work(&stage);
+    let id = world.queue("1").await;
+    stage.begun(1).await;
+    world.queue.forget();
+    let end = world.end(id).await;
+    assert_eq!((end.attempt, end.outcome.unwrap().termination.exit_code()), (1, Some(7)));
+    assert_eq!(world.stdout(id).await, "all of it\n");
+    worker.stop().await;
+    assert_eq!(stage.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_of_a_program_waits_for_the_store_longer_than_a_lease() {
+    let world = World::new();
+    let stage = Arc::new(Stage::new(|_| async { exit(7) }));
+    let updates = AtomicUsize::new(0);
+    let away_until = world.now().saturating_add(Duration::from_secs(20));
+    let clock = world.clock();
+    world.store.plan(move |method| {
+        let start = method != "update" || updates.fetch_add(1, Ordering::SeqCst) == 0;
+        if start || clock.now() > away_until { Fate::Works } else { Fate::FailsBefore }
+    });
+    let worker = world.work(&stage);
+    let id = world.queue("1").await;
+    stage.begun(1).await;
+    world.queue.forget();
+    let end = world.end(id).await;
+    assert_eq!((end.attempt, end.outcome.unwrap().termination.exit_code()), (1, Some(7)));
+    assert_eq!(stage.count(), 1);
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_breaks_once_voids_no_result() {
+    let world = World::new();
+    let stage = Arc::new(Stage::new(|_| async { exit(7) }));
+    let updates = AtomicUsize::new(0);
+    world.store.plan(move |method| {
+        let finish = method == "update" && updates.fetch_add(1, Ordering::SeqCst) == 1;
+        if finish { Fate::Breaks } else { Fate::Works }
+    });
+    let worker = world.work(&stage);
+    let id = world.queue("1").await;
+    let end = world.end(id).await;
+    assert_eq!((end.attempt, end.outcome.unwrap().termination.exit_code()), (1, Some(7)));
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_another_made_at_the_same_moment_is_not_taken_for_ones_own() {
+    let world = World::new();
+    let stage =
+        Arc::new(Stage::new(
+            |scene| async move { if scene.nth == 1 { scene.last().await } else { exit(0) } },
+        ));
+    // It reads the record, and is slow to write.
+    let (reached, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let slow_store = FatedStore::over(world.store.clone());
+    {
+        let (reached, gate) = (reached.clone(), gate.clone());
+        slow_store.slow_plan(move |method| {
+            let (reached, gate) = (reached.clone(), gate.clone());
+            async move {
+                if method == "update" {
+                    reached.add_permits(1);
+                    gate.acquire().await.unwrap().forget();
+                    gate.add_permits(1);
+                }
+                Fate::Works
+            }
+            .boxed()
+        });
+    }
+    let slow = world.start(&world.worker_on(slow_store, world.queue.clone(), &stage));
+    let id = world.queue("1").await;
+    reached.acquire().await.unwrap().forget();
+    let other_queue = FatedQueue::new();
+    other_queue.push(&[Job { id, attempt: 1, delay: Duration::ZERO, priority: 0 }]).await.unwrap();
+    let other = world.start(&world.worker_on(world.store.clone(), other_queue, &stage));
+    stage.begun(1).await;
+    gate.add_permits(1);
+    // Two leases at a time: whoever comes second takes the first for lost, and begins anew.
+    let end = world.end(id).await;
+    assert_eq!((end.state, end.attempt, end.failures), (State::Completed, 2, 1));
+    slow.stop().await;
+    other.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,12 @@
 //! The end of a worker.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use livecode_core::{Outcome, State, Termination};
@@ -167,6 +173,72 @@ async fn what_was_claimed_and_not_begun_is_available_at_once() {
     let end = world.end(id).await;
     assert_eq!((end.state, end.attempt, end.failures), (State::Completed, 1, 0));
     other.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_back_counts_as_no_failure_though_the_store_is_busy() {
+    let world = World::new();
+    let stage = takes(60);
+    let worker = world.start(&world.worker(&stage).max_attempts(1));
+    let id = world.queue("1").await;
+    stage.begun(1).await;
+    let updates = AtomicUsize::new(0);
+    world.store.plan(move |method| {
+        let busy = method == "update" && updates.fetch_add(1, Ordering::SeqCst) < 2;
+        if busy { Fate::FailsBefore } else { Fate::Works }
+    });
+    worker.stop().await;
+    let queued = world.engine.execution(id).await.unwrap();
+    assert_eq!((queued.state, queued.attempt, queued.failures), (State::Queued, 2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_released_while_a_heartbeat_is_under_way_is_available_at_once() {
+    let world = World::new();
+    let stage = takes(10);
+    let worker = world.work(&stage);
+    world.queue("1").await;
+    stage.begun(1).await;
+    // The second one can't be begun, and its lease is kept.
+    world.store.plan(|method| if method == "get" { Fate::FailsBefore } else { Fate::Works });
+    let second = world.queue("2").await;
+    let extensions = AtomicUsize::new(0);
+    world.queue.slow_plan(move |method| {
+        let heartbeat = method == "extend" && extensions.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            if heartbeat {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Fate::Works
+        }
+        .boxed()
+    });
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    assert_eq!(world.queue.calls("extend"), 1, "a heartbeat is under way");
+    worker.shutdown.cancel();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.store.plan(|_| Fate::Works);
+    let before = world.now();
+    let other = world.work(&stage);
+    world.reaches(second, State::Running, 1).await;
+    assert_eq!(world.now(), before);
+    worker.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_times_that_can_be_told_are_no_trouble() {
+    // Pauses between sweeps are random, some longer than what is told.
+    for _ in 0..20 {
+        let world = World::new();
+        let stage = takes(1);
+        let worker = world.worker(&stage).lease(Duration::MAX).grace(Duration::MAX);
+        let worker = world.start(&worker.sweep(Duration::MAX, Duration::MAX));
+        let id = world.queue("1").await;
+        assert_eq!(world.end(id).await.state, State::Completed);
+        assert_eq!(world.store.calls("list"), 1);
+        worker.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -77,6 +77,11 @@ impl World {
         self.clock.now()
     }
 
+    /// What the engine and the workers take the time from.
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
     /// A worker on these backends that isn't at work yet.
     pub(crate) fn worker(&self, stage: &Arc<Stage>) -> Worker {
         self.worker_on(self.store.clone(), self.queue.clone(), stage)
