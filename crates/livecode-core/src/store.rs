@@ -138,6 +138,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// ends after an error. Dropping it releases everything. A follower that doesn't poll costs no memory.
     fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>>;
 
-    /// Executions that match `query`, as of one moment.
+    /// Executions that match `query`, as of one moment. A record that can't be read any more is left out and doesn't
+    /// count: one damaged row must not hide all others from a sweep.
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>>;
 }

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use futures_util::future::join_all;
-use livecode_core::{Clock, ErrorKind, Execution, ExecutionSpec, Inserted, Owner, Store, SystemClock};
+use livecode_core::{
+    Clock, ErrorKind, Execution, ExecutionSpec, Inserted, ListQuery, Owner, PageStart, Store, SystemClock,
+};
 use livecode_sqlx::Sqlite;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -99,6 +101,34 @@ async fn urls_that_name_no_file_are_refused() {
     ] {
         let error = Sqlite::open(url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_our_failure_and_hides_no_other() {
+    let (_directory, url) = place();
+    let store = Sqlite::open(&url).await.unwrap().store();
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        let execution = execution();
+        store.insert(&execution, &spec()).await.unwrap();
+        all.push(execution);
+    }
+    let mut file = raw(&url).await;
+    let owner = format!("UPDATE execution SET owner = '{}' WHERE id = ?", "x".repeat(10_000));
+    let age = "UPDATE execution SET created_at = -9223372036854775808 WHERE id = ?".to_owned();
+    for (damaged, damage) in all.iter().zip([owner, age]) {
+        let damage = sqlx::AssertSqlSafe(damage);
+        sqlx::query(damage).bind(damaged.id.as_uuid()).execute(&mut file).await.unwrap();
+        assert_eq!(store.get(damaged.id).await.unwrap_err().kind(), ErrorKind::Internal);
+    }
+    for open_since_before in [None, Some(SystemClock.now().saturating_add(std::time::Duration::from_secs(1)))]
+    {
+        for limit in [2, 9] {
+            let page = PageStart::After(None);
+            let query = ListQuery { open_since_before, page, limit, ..ListQuery::default() };
+            assert_eq!(store.list(&query).await.unwrap(), all[2..], "they don't count towards {limit}");
+        }
     }
 }
 

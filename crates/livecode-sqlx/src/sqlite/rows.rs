@@ -16,7 +16,7 @@ pub(super) fn execution(row: &SqliteRow) -> Result<Execution> {
     let outcome: Option<&str> = column(row, "outcome")?;
     Ok(Execution {
         id: column::<Uuid>(row, "id")?.into(),
-        owner: Owner::new(column::<String>(row, "owner")?)?,
+        owner: Owner::new(column::<String>(row, "owner")?).map_err(damaged)?,
         session_id: column::<Option<Uuid>>(row, "session_id")?.map(Into::into),
         revision: column::<Option<i64>>(row, "revision")?.map(unsigned).transpose()?.map(Revision),
         idempotency_key: column(row, "idempotency_key")?,
@@ -26,8 +26,8 @@ pub(super) fn execution(row: &SqliteRow) -> Result<Execution> {
         attempt: column(row, "attempt")?,
         failures: column(row, "failures")?,
         version: unsigned(column(row, "version")?)?,
-        run_after: Timestamp::from_millis(column(row, "run_after")?)?,
-        created_at: Timestamp::from_millis(column(row, "created_at")?)?,
+        run_after: required_moment(row, "run_after")?,
+        created_at: required_moment(row, "created_at")?,
         started_at: moment(row, "started_at")?,
         completed_at: moment(row, "completed_at")?,
         cancel_requested_at: moment(row, "cancel_requested_at")?,
@@ -43,13 +43,13 @@ pub(super) fn spec(row: &SqliteRow) -> Result<ExecutionSpec> {
 pub(super) fn session(row: &SqliteRow) -> Result<Session> {
     Ok(Session {
         id: column::<Uuid>(row, "id")?.into(),
-        owner: Owner::new(column::<String>(row, "owner")?)?,
+        owner: Owner::new(column::<String>(row, "owner")?).map_err(damaged)?,
         status: parsed(row, "status")?,
         revision: Revision(unsigned(column(row, "revision")?)?),
         source: source(row)?,
         version: unsigned(column(row, "version")?)?,
-        created_at: Timestamp::from_millis(column(row, "created_at")?)?,
-        updated_at: Timestamp::from_millis(column(row, "updated_at")?)?,
+        created_at: required_moment(row, "created_at")?,
+        updated_at: required_moment(row, "updated_at")?,
     })
 }
 
@@ -57,7 +57,7 @@ pub(super) fn revision_head(row: &SqliteRow) -> Result<RevisionHead> {
     Ok(RevisionHead {
         revision: Revision(unsigned(column(row, "revision")?)?),
         language: column(row, "language")?,
-        saved_at: Timestamp::from_millis(column(row, "saved_at")?)?,
+        saved_at: required_moment(row, "saved_at")?,
     })
 }
 
@@ -65,7 +65,7 @@ pub(super) fn revision(row: &SqliteRow) -> Result<SessionRevision> {
     Ok(SessionRevision {
         revision: Revision(unsigned(column(row, "revision")?)?),
         source: source(row)?,
-        saved_at: Timestamp::from_millis(column(row, "saved_at")?)?,
+        saved_at: required_moment(row, "saved_at")?,
     })
 }
 
@@ -108,7 +108,11 @@ pub(super) fn parsed<T: FromStr<Err = Error>>(row: &SqliteRow, name: &'static st
 }
 
 pub(super) fn moment(row: &SqliteRow, name: &'static str) -> Result<Option<Timestamp>> {
-    column::<Option<i64>>(row, name)?.map(Timestamp::from_millis).transpose()
+    column::<Option<i64>>(row, name)?.map(Timestamp::from_millis).transpose().map_err(damaged)
+}
+
+fn required_moment(row: &SqliteRow, name: &'static str) -> Result<Timestamp> {
+    Timestamp::from_millis(column(row, name)?).map_err(damaged)
 }
 
 pub(super) fn unsigned(number: i64) -> Result<u64> {

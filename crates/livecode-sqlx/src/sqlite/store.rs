@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
-use futures_util::{FutureExt, stream::BoxStream};
+use futures_util::{FutureExt, TryStreamExt, stream::BoxStream};
 use livecode_core::{
     Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery, Output, Owner,
     PageStart, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Stdio, Store,
@@ -227,23 +227,30 @@ impl Store for SqliteStore {
                 if let Some(id) = start {
                     select.push(" AND id < ").push_bind(id.as_uuid());
                 }
-                " ORDER BY id DESC LIMIT "
+                " ORDER BY id DESC"
             }
             PageStart::After(start) => {
                 if let Some(id) = start {
                     select.push(" AND id > ").push_bind(id.as_uuid());
                 }
-                " ORDER BY id LIMIT "
+                " ORDER BY id"
             }
         };
-        let rows = select
-            .push(order)
-            .push_bind(at_most(query.limit as u64))
-            .build()
-            .fetch_all(&self.database.readers)
-            .await
-            .map_err(from_sqlx)?;
-        rows.iter().map(rows::execution).collect()
+        if query.limit == 0 {
+            return Ok(Vec::new());
+        }
+        // Without LIMIT, because what can't be read doesn't fill a page; no more rows are read than it takes.
+        let mut rows = select.push(order).build().fetch(&self.database.readers);
+        let mut found = Vec::new();
+        while found.len() < query.limit
+            && let Some(row) = rows.try_next().await.map_err(from_sqlx)?
+        {
+            match rows::execution(&row) {
+                Ok(execution) => found.push(execution),
+                Err(error) => tracing::debug!(%error, "a list leaves out an execution that can't be read"),
+            }
+        }
+        Ok(found)
     }
 }
 
