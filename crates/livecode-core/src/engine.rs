@@ -13,9 +13,9 @@ use futures_util::{StreamExt, stream::BoxStream};
 use tokio::time::Instant;
 
 use crate::{
-    Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId, Follow,
-    Languages, ListQuery, Owner, PageStart, Queue, QueueStats, Result, Revision, RevisionHead, Seq, Session,
-    SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
+    Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId,
+    ExecutionSpec, Follow, Languages, ListQuery, Owner, PageStart, Queue, QueueStats, Result, Revision,
+    RevisionHead, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
 };
 
 /// How often a change is tried anew when somebody else changed the same record first.
@@ -114,7 +114,7 @@ impl Engine {
         self.with(|parts| parts.clock = clock)
     }
 
-    /// The same, refusing runs with `QueueFull` while so many jobs wait. The count is up to 100 ms old: a burst may go
+    /// The same, refusing runs with `QueueFull` while so many jobs wait, delayed ones included. The count is up to 100 ms old: a burst may go
     /// over it.
     #[must_use]
     pub fn max_queued(self, jobs: u64) -> Self {
@@ -324,6 +324,7 @@ impl Engine {
         self.parts.ceiling.check_source(&source_code)?;
         let files = edit.files.unwrap_or_else(|| source.files.clone());
         SourceFile::check_all(&files, &language.file_name)?;
+        ExecutionSpec::check_total(&source_code, &files, &[])?;
         Ok(Source { language: language.name.clone(), source_code, files })
     }
 }

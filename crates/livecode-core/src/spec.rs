@@ -94,15 +94,7 @@ impl ExecutionSpec {
         }
         ceiling.check_source(&self.source_code)?;
         SourceFile::check_all(&self.files, &language.file_name)?;
-        let total = self.source_code.len()
-            + self.stdin.len()
-            + self.files.iter().map(|file| file.content.len()).sum::<usize>();
-        if total > Self::MAX_TOTAL_BYTES {
-            return Err(Error::invalid(format!(
-                "source, files and stdin have {total} bytes together, at most {} are accepted",
-                Self::MAX_TOTAL_BYTES
-            )));
-        }
+        Self::check_total(&self.source_code, &self.files, &self.stdin)?;
         self.check_arguments()?;
         self.language = language.name.clone();
         let limits = self.limits.resolve(&ceiling.run, "limits")?;
@@ -120,6 +112,19 @@ impl ExecutionSpec {
         self.limits = limits.into();
         self.compile_limits = compile_limits.into();
         Ok(self)
+    }
+
+    /// Refuses more than [`ExecutionSpec::MAX_TOTAL_BYTES`]: to be run, and to be saved for it.
+    pub(crate) fn check_total(source_code: &str, files: &[SourceFile], stdin: &[u8]) -> Result<()> {
+        let files = files.iter().map(|file| file.content.len()).sum::<usize>();
+        let total = source_code.len() + files + stdin.len();
+        if total > Self::MAX_TOTAL_BYTES {
+            return Err(Error::invalid(format!(
+                "source, files and stdin have {total} bytes together, at most {} are accepted",
+                Self::MAX_TOTAL_BYTES
+            )));
+        }
+        Ok(())
     }
 
     fn check_arguments(&self) -> Result<()> {

@@ -111,3 +111,31 @@ async fn requests_with_one_key_at_the_same_time_make_one_execution() {
     let made = futures_util::future::join_all(runs).await.into_iter().filter(|run| run.as_ref().unwrap().new);
     assert_eq!(made.count(), 1);
 }
+
+#[tokio::test]
+async fn what_could_never_be_run_is_not_saved() {
+    let engine = engine();
+    let id = session(&engine).await;
+    let files = |bytes: usize| {
+        Some(vec![SourceFile::new("a", vec![0; bytes / 2]), SourceFile::new("b", vec![0; bytes - bytes / 2])])
+    };
+    let most = ExecutionSpec::MAX_TOTAL_BYTES;
+    let fits = Edit { files: files(most - 2), ..source("a") };
+    engine.save(id, fits).await.unwrap();
+    for edit in [source("abc"), Edit { files: files(most + 1), ..Edit::default() }] {
+        assert_eq!(kind(engine.save(id, edit).await), Some(ErrorKind::InvalidArgument));
+    }
+    let too_much = Edit { files: files(most + 1), ..Edit::default() };
+    assert_eq!(kind(engine.create_session(too_much).await), Some(ErrorKind::InvalidArgument));
+}
+
+#[tokio::test]
+async fn a_run_is_delayed_by_a_day_at_most() {
+    let engine = engine();
+    let day = Duration::from_secs(24 * 60 * 60);
+    let delayed =
+        |delay| engine.run(ExecutionSpec::new("python", "1"), RunOptions { delay, ..RunOptions::default() });
+    delayed(day).await.unwrap();
+    let longer = delayed(day + Duration::from_millis(1)).await;
+    assert_eq!(kind(longer), Some(ErrorKind::InvalidArgument));
+}

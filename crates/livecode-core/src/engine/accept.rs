@@ -15,15 +15,15 @@ const STATS_AGE: Duration = Duration::from_millis(100);
 /// The longest idempotency key in bytes.
 const MAX_KEY: usize = 255;
 
-/// The longest delay. What is delayed counts as queued, so one may not keep a place for weeks.
-const MAX_DELAY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The longest delay. What is delayed counts as queued, so one may not keep its place for weeks.
+const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How an execution is queued.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunOptions {
     /// Two requests of one owner and session with one key make one execution: 1 to 255 bytes without control characters.
     pub idempotency_key: Option<String>,
-    /// Not to be started earlier than this from now; at most 30 days.
+    /// Not to be started earlier than this from now; at most 24 hours. It counts towards [`Engine::max_queued`] meanwhile.
     pub delay: Duration,
     /// Higher is served first.
     pub priority: i16,
@@ -162,7 +162,7 @@ impl Engine {
         place: impl FnOnce(&mut Execution),
     ) -> Result<Accepted> {
         if options.delay > MAX_DELAY {
-            return Err(Error::invalid("the delay is longer than 30 days"));
+            return Err(Error::invalid("the delay is longer than 24 hours: send the request later"));
         }
         let asked = (spec.limits, spec.compile_limits);
         spec = spec.complete(&self.parts.languages, &self.parts.ceiling)?;

@@ -103,7 +103,7 @@ async fn what_cannot_be_accepted_is_refused_with_the_reason() {
         ),
         (Method::POST, "/executions", Some(program("env", json!({ "A=B": "" }))), "env has a variable"),
         (Method::POST, "/executions", Some(program("args", json!(["a\0"]))), "NUL"),
-        (Method::POST, "/executions", Some(program("delay_ms", json!(u64::MAX))), "longer than 30 days"),
+        (Method::POST, "/executions", Some(program("delay_ms", json!(u64::MAX))), "longer than 24 hours"),
         (Method::POST, "/executions", Some(program("priority", json!(40_000))), "priority: invalid value"),
         (Method::POST, &run, Some(json!({ "wait_ms": 60_001 })), "at most 60000"),
         (Method::POST, &run, Some(json!({ "code": "" })), "source_code is empty"),
