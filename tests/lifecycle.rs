@@ -6,9 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use livecode::{
-    Edit, Engine, ErrorKind, ErrorType, EventKind, Execution, ExecutionSpec, LimitRequest, MemoryQueue,
-    MemoryStore, Owner, Queue, RunOptions, Runner, Seq, State, Store, Worker, process::ProcessSandbox,
-    sqlx::Sqlite,
+    Ceiling, Edit, Engine, ErrorKind, ErrorType, EventKind, Execution, ExecutionSpec, LimitRequest, Limits,
+    MemoryQueue, MemoryStore, Owner, Queue, RunOptions, Runner, Seq, State, Store, Worker,
+    process::ProcessSandbox, sqlx::Sqlite,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -215,6 +215,22 @@ on_every_backend! {
     one_key_makes_one_execution
     owners_do_not_see_each_other
     many_at_a_time_all_end_once
+}
+
+/// As after a restart with lower limits: what was accepted isn't refused any more, it runs under what is in force now.
+#[tokio::test]
+async fn what_was_accepted_under_higher_limits_still_runs() {
+    let (store, queue) = (Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()));
+    let engine = Engine::new(store.clone(), queue.clone());
+    let accepted = engine.run(python("print('ran')\nwhile True: pass"), RunOptions::default()).await.unwrap();
+    let run = Limits { wall_time: Duration::from_millis(700), ..Limits::RUN };
+    let runner = Runner::new(ProcessSandbox::builder().build().unwrap());
+    let worker = Worker::new(store, queue, runner.ceiling(Ceiling { run, ..Ceiling::default() }));
+    let working = tokio::spawn(async move { worker.run(CancellationToken::new()).await });
+    let ended = engine.wait(accepted.execution.id, LONG).await.unwrap();
+    assert_eq!((ended.state, ended.attempt), (State::TimedOut, 1), "{ended:?}");
+    assert_eq!(engine.output(ended.id).await.unwrap().stdout, "ran\n");
+    working.abort();
 }
 
 #[tokio::test]

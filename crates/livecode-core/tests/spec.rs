@@ -136,12 +136,25 @@ fn the_least_limits_are_accepted() {
         memory_bytes: Some(1),
         processes: Some(1),
         output_bytes: Some(1),
-        file_bytes: Some(1),
+        // The program's own file has a page.
+        file_bytes: Some(4096),
         cpu_millis: Some(1),
     };
     assert_eq!(complete(spec().limits(least)).unwrap().limits, least);
     let limits = least.resolve(&Limits::RUN, "limits").unwrap();
     assert_eq!(limits.wall_time, Duration::from_millis(1));
+}
+
+#[test]
+fn a_program_whose_own_files_do_not_fit_is_refused() {
+    let small = LimitRequest { file_bytes: Some(8192), ..LimitRequest::default() };
+    let with = |bytes: usize| ExecutionSpec {
+        files: vec![SourceFile::new("data", vec![0; bytes])],
+        ..spec().limits(small)
+    };
+    assert!(complete(with(4096)).is_ok());
+    let error = complete(with(4097)).unwrap_err().to_string();
+    assert!(error.contains("limits.file_bytes"), "{error}");
 }
 
 #[test]
