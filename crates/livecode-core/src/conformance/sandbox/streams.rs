@@ -98,7 +98,11 @@ open('/dev/stdout', 'w').write(text * 2)
 open('/proc/self/fd/2', 'w').write('error')
 ";
     let run = run(&sandbox, &python(source).stdin("ab")).await;
-    assert_eq!((&run.captured.stdout[..], &run.captured.stderr[..]), (&b"abab"[..], &b"error"[..]), "{run:?}");
+    assert_eq!(
+        (&run.captured.stdout[..], &run.captured.stderr[..]),
+        (&b"abab"[..], &b"error"[..]),
+        "{run:?}"
+    );
 }
 
 pub async fn output_before_a_kill_is_kept<S: Sandbox>(sandbox: Arc<S>) {
