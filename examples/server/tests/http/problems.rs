@@ -154,7 +154,8 @@ async fn a_body_over_the_limit_is_refused() {
     let most = livecode::ExecutionSpec::MAX_TOTAL_BYTES;
     let files =
         |bytes: usize| json!({ "files": [{ "path": "a", "content_base64": "AAAA".repeat(bytes / 3) }] });
-    let fits = server.post("/code-sessions", files(most)).await;
+    // Beside the files there is the template.
+    let fits = server.post("/code-sessions", files(most - 1024)).await;
     assert_eq!(fits.status, StatusCode::CREATED, "the largest program fits");
     let answer = server.post("/code-sessions", files(most + most / 4)).await;
     let detail = problem(&answer, StatusCode::PAYLOAD_TOO_LARGE);
