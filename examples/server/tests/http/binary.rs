@@ -1,19 +1,24 @@
 //! The binary's configuration: what it lists, and what it refuses.
 
-use std::process::{Command, Output};
+use std::{process::Output, time::Duration};
 
-fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_livecode-server"))
+use tokio::process::Command;
+
+/// What it says before it ends. One that goes on and serves is killed, and the test fails.
+async fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_livecode-server"))
         .args(arguments)
         .env_clear()
         .envs(environment.iter().copied())
-        .output()
-        .unwrap()
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(20), output).await;
+    output.unwrap_or_else(|_| panic!("{arguments:?} {environment:?} was accepted: it serves")).unwrap()
 }
 
-#[test]
-fn help_lists_every_variable_with_its_default() {
-    let help = String::from_utf8(binary(&["--help"], &[]).stdout).unwrap();
+#[tokio::test]
+async fn help_lists_every_variable_with_its_default() {
+    let help = String::from_utf8(binary(&["--help"], &[]).await.stdout).unwrap();
     for (variable, default) in [
         ("LISTEN", "(default: 127.0.0.1:3000)"),
         ("PORT", ""),
@@ -48,15 +53,15 @@ fn help_lists_every_variable_with_its_default() {
     }
 }
 
-#[test]
-fn help_does_not_show_a_password() {
+#[tokio::test]
+async fn help_does_not_show_a_password() {
     let secret = [("DATABASE_URL", "postgres://u:hunter2@db/x"), ("QUEUE_URL", "redis://:hunter2@q")];
-    let help = binary(&["--help"], &secret);
+    let help = binary(&["--help"], &secret).await;
     assert!(!String::from_utf8(help.stdout).unwrap().contains("hunter2"));
 }
 
-#[test]
-fn what_cannot_be_right_is_refused_with_variable_reason_and_remedy() {
+#[tokio::test]
+async fn what_cannot_be_right_is_refused_with_variable_reason_and_remedy() {
     for (environment, variable, remedy) in [
         (&[("LISTEN", "0.0.0.0:3000")][..], "LISTEN is 0.0.0.0:3000", "ALLOW_ANONYMOUS=1"),
         (&[("LISTEN", "everywhere")], "<ADDRESS:PORT>", "invalid socket address"),
@@ -81,7 +86,7 @@ fn what_cannot_be_right_is_refused_with_variable_reason_and_remedy() {
         (&[("ALLOW_ANONYMOUS", "perhaps")], "--allow-anonymous", "boolean"),
         (&[("LANGUAGES", "/nowhere.toml")], "LANGUAGES", "/nowhere.toml"),
     ] {
-        let refused = binary(&[], environment);
+        let refused = binary(&[], environment).await;
         assert!(!refused.status.success(), "{environment:?}");
         let said = String::from_utf8(refused.stderr).unwrap();
         assert!(said.contains(variable), "{environment:?}: {said}");

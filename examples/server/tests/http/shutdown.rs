@@ -1,6 +1,6 @@
 //! The end: over a real socket, from the signal to the closed listener.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use livecode::Result;
@@ -46,7 +46,7 @@ impl Running {
     /// Sends the signal; returns when the server drains.
     async fn drain(&self) {
         self.signal.notify_one();
-        self.server.shutdown.draining().cancelled().await;
+        soon(self.server.shutdown.draining().cancelled()).await;
     }
 
     async fn connect(&self, path: &str) -> TcpStream {
@@ -55,6 +55,11 @@ impl Running {
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
+}
+
+/// What comes at once, or else only with the end of a wait of 60 s, or never: then the test fails instead of hanging.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what).await.expect("it comes within 20 s")
 }
 
 #[tokio::test]
@@ -101,8 +106,8 @@ async fn streams_and_waits_end_with_the_server_though_the_program_runs_on() {
     running.drain().await;
     running.drained.notify_one();
     let (mut streamed, mut waited) = (String::new(), String::new());
-    stream.read_to_string(&mut streamed).await.unwrap();
-    wait.read_to_string(&mut waited).await.unwrap();
+    soon(stream.read_to_string(&mut streamed)).await.unwrap();
+    soon(wait.read_to_string(&mut waited)).await.unwrap();
     assert!(streamed.ends_with("0\r\n\r\n"), "the stream ends whole: {streamed}");
     assert!(!streamed.contains("event: end"), "{streamed}");
     assert!(waited.contains("\"status\":\"RUNNING\""), "{waited}");
