@@ -162,3 +162,30 @@ struct Watched {
     connection: PoolConnection<sqlx::Sqlite>,
     version: i64,
 }
+
+#[cfg(test)]
+mod tests {
+    use livecode_core::{Clock, ExecutionId, SystemClock};
+
+    use crate::Sqlite;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_poll_runs_only_while_somebody_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/livecode.db", directory.path().display());
+        let waiters = Sqlite::open(&url).await.unwrap().database.waiters.clone();
+        assert!(!waiters.followed().polled);
+        for _ in 0..3 {
+            // Whoever subscribes while the poll runs hears of later changes only: the claimer has to be the first.
+            let mut jobs = waiters.jobs();
+            let log = waiters.log(ExecutionId::generate(SystemClock.now()));
+            jobs.changed().await.unwrap();
+            assert!(waiters.followed().polled);
+            drop((log, jobs));
+            while waiters.followed().polled {
+                tokio::task::yield_now().await;
+            }
+            assert!(waiters.followed().logs.is_empty());
+        }
+    }
+}
