@@ -53,6 +53,8 @@ fn refuse(host: &OwnedFd, error: &io::Error) {
 fn begin(host: &OwnedFd) -> io::Result<()> {
     sys::close_others(&mut [])?;
     // Nothing of the host's ways is a program's: it might ignore what reaps children, or be spared when memory is short.
+    // A terminal's Ctrl-C is for the host, which may want to let its programs finish.
+    sys::setsid()?;
     sys::reset_signals();
     no_privilege_when_memory_is_short()?;
     let ordinary_user = std::env::args().nth(1).as_deref() == Some("user");
