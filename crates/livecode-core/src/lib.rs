@@ -15,6 +15,7 @@ mod event;
 mod execution;
 mod id;
 mod language;
+mod limits;
 pub mod memory;
 mod outcome;
 mod queue;
@@ -34,13 +35,14 @@ pub use self::{
     execution::{Change, Execution},
     id::{ExecutionId, Owner, SessionId},
     language::{Language, Languages},
+    limits::{Ceiling, LimitRequest, Limits},
     memory::{MemoryQueue, MemoryStore},
-    outcome::{ErrorType, Outcome, Termination, Usage},
+    outcome::{CollectedFile, ErrorType, Outcome, Termination, Usage},
     queue::{Job, Lease, Queue, QueueStats},
-    runner::{Run, Runner},
+    runner::{Overflow, Run, Runner},
     sandbox::{Capabilities, Io, Program, Sandbox, Step},
     session::{Revision, RevisionHead, Session, SessionRevision, SessionStatus, Source},
-    spec::{Ceiling, ExecutionSpec, LimitRequest, Limits, SourceFile},
+    spec::{ExecutionSpec, SourceFile},
     state::{State, Transition},
     store::{Captured, Follow, Inserted, ListQuery, PageStart, Store},
     worker::Worker,

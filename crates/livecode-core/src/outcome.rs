@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::Transition;
@@ -22,6 +23,19 @@ pub struct Outcome {
     /// Protections that were missing, each with the reason, because the host had lowered the bar.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unprotected: Vec<String>,
+    /// What [`Program::collect`](crate::Program::collect) asked for, in that order. No part of a record: for hosts of a
+    /// [`Runner`](crate::Runner) alone.
+    #[serde(skip)]
+    pub files: Vec<CollectedFile>,
+}
+
+/// A file that a program left, brought back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectedFile {
+    /// Relative to the work directory, as it was asked for.
+    pub path: String,
+    /// What is in it, or why it isn't brought back, for people: it isn't there, it's a link or a directory, it's too large.
+    pub content: Result<Bytes, String>,
 }
 
 impl Outcome {
@@ -41,6 +55,7 @@ impl Outcome {
             stdout_truncated: false,
             stderr_truncated: false,
             unprotected: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -90,6 +105,13 @@ pub enum Termination {
         /// The limit.
         limit: u32,
     },
+    /// It failed, and there was no room left for another byte or another file.
+    FilesExceeded {
+        /// The limit of all files together, in bytes.
+        bytes: u64,
+        /// The limit in files and directories.
+        files: u32,
+    },
     /// It wrote more to a stream than it may, and the host had chosen to end it there.
     OutputExceeded {
         /// The limit in bytes.
@@ -109,6 +131,7 @@ impl Termination {
             | Self::CompileFailed { .. }
             | Self::MemoryExceeded { .. }
             | Self::ProcessesExceeded { .. }
+            | Self::FilesExceeded { .. }
             | Self::OutputExceeded { .. } => Transition::Fail,
             Self::WallTimeExceeded { .. } | Self::CpuTimeExceeded { .. } => Transition::TimeOut,
             Self::Cancelled => Transition::Cancel,
@@ -124,7 +147,7 @@ impl Termination {
             Self::WallTimeExceeded { .. } | Self::CpuTimeExceeded { .. } => Some(ErrorType::TimeoutError),
             Self::MemoryExceeded { .. } => Some(ErrorType::MemoryLimitError),
             Self::ProcessesExceeded { .. } => Some(ErrorType::ProcessLimitError),
-            Self::OutputExceeded { .. } => Some(ErrorType::OutputLimitError),
+            Self::FilesExceeded { .. } | Self::OutputExceeded { .. } => Some(ErrorType::OutputLimitError),
             Self::Cancelled => Some(ErrorType::Cancelled),
         }
     }
@@ -169,6 +192,9 @@ impl fmt::Display for Termination {
             Self::ProcessesExceeded { limit } => {
                 write!(f, "the program needed more than its limit of {limit} processes and threads")
             }
+            Self::FilesExceeded { bytes, files } => {
+                write!(f, "the program filled its file system: {bytes} bytes in {files} files are its limit")
+            }
             Self::OutputExceeded { limit } => {
                 write!(f, "the program wrote more than its output limit of {limit} bytes")
             }
@@ -189,7 +215,7 @@ pub enum ErrorType {
     TimeoutError,
     /// The program needed more memory than it may.
     MemoryLimitError,
-    /// The program wrote more than it may.
+    /// The program wrote more than it may, to a stream or to files.
     OutputLimitError,
     /// The program needed more processes or threads than it may.
     ProcessLimitError,

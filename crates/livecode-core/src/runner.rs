@@ -13,8 +13,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Captured, Ceiling, Error, ExecutionSpec, Io, Language, Languages, Outcome, Output, Program, Result,
-    Sandbox, SourceFile, Stdio, Step,
+    Captured, Ceiling, Error, ExecutionSpec, Io, Language, Languages, Limits, Outcome, Output, Program,
+    Result, Sandbox, SourceFile, Stdio, Step, Termination,
 };
 
 /// How many chunks of output may wait for a slow reader before the program's writes wait.
@@ -25,6 +25,16 @@ const READ_AFTER_CANCEL: Duration = Duration::from_secs(5);
 
 /// How long a sandbox may take beyond the program's own limits before we call it stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// What happens to a program that writes more to a stream than [`Limits::output_bytes`](crate::Limits::output_bytes).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The rest is thrown away, the outcome says so, and the program goes on.
+    #[default]
+    Truncate,
+    /// It's ended, with [`Termination::OutputExceeded`].
+    End,
+}
 
 /// Runs specs in a [`Sandbox`]: puts in the language's commands, bounds the output, keeps its characters whole.
 ///
@@ -41,6 +51,8 @@ pub struct Runner {
     sandbox: Arc<dyn Sandbox>,
     languages: Languages,
     ceiling: Ceiling,
+    overflow: Overflow,
+    collect: Vec<String>,
 }
 
 /// What [`Runner::run`] gives back.
@@ -60,7 +72,13 @@ impl Runner {
 
     /// The same for a sandbox that others use as well.
     pub fn shared(sandbox: Arc<dyn Sandbox>) -> Self {
-        Self { sandbox, languages: Languages::builtin(), ceiling: Ceiling::default() }
+        Self {
+            sandbox,
+            languages: Languages::builtin(),
+            ceiling: Ceiling::default(),
+            overflow: Overflow::default(),
+            collect: Vec::new(),
+        }
     }
 
     /// The same with these languages in place of the built-in ones.
@@ -74,6 +92,32 @@ impl Runner {
     #[must_use]
     pub fn ceiling(mut self, ceiling: Ceiling) -> Self {
         self.ceiling = ceiling;
+        self
+    }
+
+    /// The same with this fate of programs that write too much.
+    #[must_use]
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// The same, which brings back these files from the work directory when a program has ended, as
+    /// [`Outcome::files`]: relative paths, at most [`ExecutionSpec::MAX_FILES`] of them and
+    /// [`ExecutionSpec::MAX_TOTAL_BYTES`] together. Links are never followed.
+    ///
+    /// ```
+    /// # use livecode_core::{Runner, ExecutionSpec, Sandbox};
+    /// async fn plot(runner: Runner) -> livecode_core::Result<()> {
+    ///     let spec = ExecutionSpec::new("python", "open('plot.svg', 'w').write('<svg/>')");
+    ///     let run = runner.collect(["plot.svg"]).run(&spec).await?;
+    ///     assert_eq!(run.outcome.files[0].content.as_deref(), Ok(&b"<svg/>"[..]));
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn collect<S: Into<String>>(mut self, paths: impl IntoIterator<Item = S>) -> Self {
+        self.collect = paths.into_iter().map(Into::into).collect();
         self
     }
 
@@ -104,8 +148,8 @@ impl Runner {
         Ok(Run { outcome: outcome?, captured })
     }
 
-    /// Runs a program and sends what it writes as it comes, each stream up to its limit: what is beyond is thrown away,
-    /// the outcome says so, and the program goes on. While the channel is full, its writes wait, and so does the end of
+    /// Runs a program and sends what it writes as it comes, each stream up to its limit; [`Overflow`] says what follows
+    /// then. While the channel is full, its writes wait, and so does the end of
     /// this; where the receiver is gone, it goes on unheard. `cancel` ends it: a receiver that doesn't read then loses
     /// what it hasn't taken after a few seconds.
     ///
@@ -134,7 +178,16 @@ impl Runner {
         output: mpsc::Sender<Output>,
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
-        let program = program(spec, self.languages.get(&spec.language)?, &self.ceiling);
+        if self.collect.len() > ExecutionSpec::MAX_FILES {
+            return Err(Error::invalid(format!(
+                "{} files are to be collected, at most {} can be",
+                self.collect.len(),
+                ExecutionSpec::MAX_FILES
+            )));
+        }
+        SourceFile::check_paths(self.collect.iter().map(String::as_str))?;
+        let collect = self.collect.clone();
+        let program = program(spec, self.languages.get(&spec.language)?, &self.ceiling, collect);
         self.contain(&program, spec.stdin.clone(), output, cancel).await
     }
 
@@ -155,8 +208,12 @@ impl Runner {
             language: language.name.clone(),
             files: Vec::new(),
             compile: None,
-            run: Step { command: language.version.clone(), limits: self.ceiling.run },
-            env: language.env.clone(),
+            run: Step {
+                command: language.version.clone(),
+                env: language.env.clone(),
+                limits: self.ceiling.run,
+            },
+            collect: Vec::new(),
         };
         let (sender, mut receiver) = mpsc::channel::<Output>(OUTPUT_CHUNKS);
         let collect = async {
@@ -189,45 +246,70 @@ impl Runner {
         let patience = steps.fold(STUCK_AFTER, |sum, step| sum.saturating_add(step.limits.wall_time));
         let mut delivery = Delivery { to: output, cancel, given_up: false, held_up: HeldUp::default() };
         let held_up = delivery.held_up.clone();
+        let stop = cancel.child_token();
         let run = async {
             let io = Io { stdin, output: sender };
             tokio::select! {
-                outcome = self.sandbox.run(program, io, cancel) => outcome,
+                outcome = self.sandbox.run(program, io, &stop) => outcome,
                 () = held_up.not_for(patience) => Err(Error::internal(format!(
                     "the sandbox didn't end a run within {} s",
                     patience.as_secs()
                 ))),
             }
         };
+        let limit = program.run.limits.output_bytes;
+        let overflowed = || {
+            if self.overflow == Overflow::End {
+                stop.cancel();
+            }
+        };
         let (outcome, (stdout_truncated, stderr_truncated)) =
-            tokio::join!(run, forward(receiver, &mut delivery, program.run.limits.output_bytes));
+            tokio::join!(run, forward(receiver, &mut delivery, limit, overflowed));
         let mut outcome = outcome?;
         outcome.stdout_truncated |= stdout_truncated;
         outcome.stderr_truncated |= stderr_truncated;
+        let exceeded = outcome.stdout_truncated || outcome.stderr_truncated;
+        // However it ended meanwhile: whether it did is a matter of microseconds.
+        if self.overflow == Overflow::End && exceeded && !cancel.is_cancelled() {
+            outcome.termination = Termination::OutputExceeded { limit };
+        }
         Ok(outcome)
     }
 }
 
-fn program(spec: &ExecutionSpec, language: &Language, ceiling: &Ceiling) -> Program {
+/// What stands for the step's limit of memory in a language's commands: for runtimes that want to be told.
+const MEMORY_BYTES: &str = "{memory_bytes}";
+
+fn program(spec: &ExecutionSpec, language: &Language, ceiling: &Ceiling, collect: Vec<String>) -> Program {
     let entry = SourceFile::new(language.file_name.clone(), spec.source_code.clone());
-    let mut run = language.run.clone();
-    run.extend(spec.args.iter().cloned());
-    let mut env = language.env.clone();
-    env.extend(spec.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let command = |template: &[String], limits: &Limits| -> Vec<String> {
+        let memory = limits.memory_bytes.to_string();
+        template.iter().map(|argument| argument.replace(MEMORY_BYTES, &memory)).collect()
+    };
+    let compile = language.compile.as_ref().map(|template| {
+        let limits = spec.compile_limits.clamp(&ceiling.compile);
+        Step { command: command(template, &limits), env: language.env.clone(), limits }
+    });
+    let limits = spec.limits.clamp(&ceiling.run);
+    let mut run = Step { command: command(&language.run, &limits), env: language.env.clone(), limits };
+    run.command.extend(spec.args.iter().cloned());
+    run.env.extend(spec.env.iter().map(|(name, value)| (name.clone(), value.clone())));
     Program {
         language: language.name.clone(),
         files: std::iter::once(entry).chain(spec.files.iter().cloned()).collect(),
-        compile: language.compile.as_ref().map(|command| Step {
-            command: command.clone(),
-            limits: spec.compile_limits.clamp(&ceiling.compile),
-        }),
-        run: Step { command: run, limits: spec.limits.clamp(&ceiling.run) },
-        env,
+        compile,
+        run,
+        collect,
     }
 }
 
 /// Passes chunks on, each stream up to `limit` bytes, characters whole. Says for each stream whether there was more.
-async fn forward(mut from: mpsc::Receiver<Output>, delivery: &mut Delivery<'_>, limit: u64) -> (bool, bool) {
+async fn forward(
+    mut from: mpsc::Receiver<Output>,
+    delivery: &mut Delivery<'_>,
+    limit: u64,
+    overflowed: impl Fn(),
+) -> (bool, bool) {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (mut stdout, mut stderr) = (Stream::new(limit), Stream::new(limit));
     while let Some(Output { stdio, bytes }) = from.recv().await {
@@ -235,7 +317,11 @@ async fn forward(mut from: mpsc::Receiver<Output>, delivery: &mut Delivery<'_>, 
             Stdio::Stdout => &mut stdout,
             Stdio::Stderr => &mut stderr,
         };
-        if let Some(bytes) = stream.take(bytes) {
+        let bytes = stream.take(bytes);
+        if stream.truncated {
+            overflowed();
+        }
+        if let Some(bytes) = bytes {
             delivery.send(Output { stdio, bytes }).await;
         }
     }

@@ -21,8 +21,9 @@ pub struct Program {
     pub compile: Option<Step>,
     /// The program.
     pub run: Step,
-    /// Added to the sandbox's own environment (`PATH`, `HOME`, `LANG`, `TMPDIR`), of which it may replace anything.
-    pub env: BTreeMap<String, String>,
+    /// Brought back when the program has ended, as [`Outcome::files`]: paths checked by [`SourceFile::check_paths`]. At most
+    /// [`ExecutionSpec::MAX_TOTAL_BYTES`](crate::ExecutionSpec::MAX_TOTAL_BYTES) together; no link is followed.
+    pub collect: Vec<String>,
 }
 
 /// A command and what it may use.
@@ -31,6 +32,8 @@ pub struct Step {
     /// The program and its arguments. One without a slash is looked up where the sandbox keeps programs: for a process
     /// sandbox on the host's `PATH`, once. One that begins with `./` is in the work directory.
     pub command: Vec<String>,
+    /// Added to the sandbox's own environment (`PATH`, `HOME`, `LANG`, `TMPDIR`), of which it may replace anything.
+    pub env: BTreeMap<String, String>,
     /// What it may use.
     pub limits: Limits,
 }

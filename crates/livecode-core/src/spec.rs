@@ -1,14 +1,11 @@
 //! What was asked: the program, what it's given, and its limits.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Error, Languages, Result};
+use crate::{Ceiling, Error, Languages, LimitRequest, Result};
 
 /// A program and all it's given. Immutable once accepted: an [`Execution`](crate::Execution) keeps it as it was.
 ///
@@ -99,6 +96,13 @@ impl ExecutionSpec {
         self.language = language.name.clone();
         let limits = self.limits.resolve(&ceiling.run, "limits")?;
         let compile_limits = self.compile_limits.resolve(&ceiling.compile, "compile_limits")?;
+        if self.files.len() as u64 + 1 > u64::from(limits.files) {
+            return Err(Error::invalid(format!(
+                "the program has {} files of its own, limits.files allows {}",
+                self.files.len() + 1,
+                limits.files
+            )));
+        }
         // As a file system counts: by whole pages.
         let pages = |bytes: usize| bytes.div_ceil(4096) as u64 * 4096;
         let needed = pages(self.source_code.len())
@@ -172,23 +176,14 @@ impl SourceFile {
         Self { path: path.into(), content: content.into() }
     }
 
-    /// Checks that `files` can stand beside an entry file of that name: relative and plain paths, no one twice.
+    /// Checks that these are relative and plain paths, no one twice, and not too many.
     ///
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), naming the path and the rule it breaks.
-    pub fn check_all(files: &[Self], entry: &str) -> Result<()> {
-        if files.len() > ExecutionSpec::MAX_FILES {
-            return Err(Error::invalid(format!(
-                "files has {} entries, at most {} are accepted",
-                files.len(),
-                ExecutionSpec::MAX_FILES
-            )));
-        }
-        let mut taken = HashSet::from([entry]);
-        let mut directories = HashSet::new();
-        for file in files {
-            let path = file.path.as_str();
+    pub fn check_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let mut taken = HashSet::new();
+        for path in paths {
             let refuse =
                 |reason: &str| Err(Error::invalid(format!("the file path {:?} {reason}", shown(path))));
             if path.is_empty() || path.len() > Self::MAX_PATH {
@@ -206,203 +201,35 @@ impl SourceFile {
             if !taken.insert(path) {
                 return refuse("is there twice");
             }
-            directories.extend(path.match_indices('/').map(|(at, _)| &path[..at]));
         }
-        match directories.iter().find(|directory| taken.contains(*directory)) {
+        Ok(())
+    }
+
+    /// Checks that `files` can stand beside an entry file of that name: relative and plain paths, no one twice.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), naming the path and the rule it breaks.
+    pub fn check_all(files: &[Self], entry: &str) -> Result<()> {
+        if files.len() > ExecutionSpec::MAX_FILES {
+            return Err(Error::invalid(format!(
+                "files has {} entries, at most {} are accepted",
+                files.len(),
+                ExecutionSpec::MAX_FILES
+            )));
+        }
+        let paths = || std::iter::once(entry).chain(files.iter().map(|file| file.path.as_str()));
+        Self::check_paths(paths())?;
+        let taken: HashSet<&str> = paths().collect();
+        let mut directories =
+            taken.iter().flat_map(|path| path.match_indices('/').map(|(at, _)| &path[..at]));
+        match directories.find(|directory| taken.contains(directory)) {
             Some(path) => Err(Error::invalid(format!(
                 "the file path {:?} is a file and a directory at once",
                 shown(path)
             ))),
             None => Ok(()),
         }
-    }
-}
-
-/// What a step may use, complete. What a sandbox enforces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// From the first instruction to the end.
-    pub wall_time: Duration,
-    /// User and system time of all processes together.
-    pub cpu_time: Duration,
-    /// Memory of all processes and of the files in memory together.
-    pub memory_bytes: u64,
-    /// Processes and threads at a time.
-    pub processes: u32,
-    /// Bytes kept of each of the two output streams.
-    pub output_bytes: u64,
-    /// Bytes that all files written may hold at a time.
-    pub file_bytes: u64,
-    /// Thousandths of a processor that it may use at a time.
-    pub cpu_millis: u32,
-}
-
-impl Limits {
-    /// Of a run step where the host says nothing: 10 s wall and CPU time, 128 MiB, 64 processes, 1 MiB of each output
-    /// stream, 64 MiB of files, one processor.
-    pub const RUN: Self = Self {
-        wall_time: Duration::from_secs(10),
-        cpu_time: Duration::from_secs(10),
-        memory_bytes: 128 * 1024 * 1024,
-        processes: 64,
-        output_bytes: 1024 * 1024,
-        file_bytes: 64 * 1024 * 1024,
-        cpu_millis: 1000,
-    };
-
-    /// Of a compile step where the host says nothing: 30 s wall and CPU time, 1 GiB, 128 processes, 64 KiB of output,
-    /// 256 MiB of files, one processor.
-    pub const COMPILE: Self = Self {
-        wall_time: Duration::from_secs(30),
-        cpu_time: Duration::from_secs(30),
-        memory_bytes: 1024 * 1024 * 1024,
-        processes: 128,
-        output_bytes: 64 * 1024,
-        file_bytes: 256 * 1024 * 1024,
-        cpu_millis: 1000,
-    };
-}
-
-/// The limits that somebody asks for: what is absent is the host's default.
-///
-/// The names are those of the HTTP API.
-///
-/// ```
-/// use livecode_core::{LimitRequest, Limits};
-/// use std::time::Duration;
-///
-/// let request = LimitRequest { wall_time_ms: Some(2_000), ..LimitRequest::default() };
-/// let limits = request.resolve(&Limits::RUN, "limits").unwrap();
-/// assert_eq!(limits.wall_time, Duration::from_secs(2));
-/// assert_eq!(limits.processes, Limits::RUN.processes);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimitRequest {
-    /// [`Limits::wall_time`] in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wall_time_ms: Option<u64>,
-    /// [`Limits::cpu_time`] in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_time_ms: Option<u64>,
-    /// [`Limits::memory_bytes`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// [`Limits::processes`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub processes: Option<u32>,
-    /// [`Limits::output_bytes`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_bytes: Option<u64>,
-    /// [`Limits::file_bytes`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file_bytes: Option<u64>,
-    /// [`Limits::cpu_millis`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_millis: Option<u32>,
-}
-
-impl LimitRequest {
-    /// Complete limits: what was asked for, else `ceiling`, which is the default as well. `member` is named in errors.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for zero and for anything above `ceiling`.
-    pub fn resolve(&self, ceiling: &Limits, member: &str) -> Result<Limits> {
-        fn within<N: Copy + Ord + Default + std::fmt::Display>(
-            asked: Option<N>,
-            ceiling: N,
-            member: &str,
-            name: &str,
-        ) -> Result<N> {
-            match asked {
-                None => Ok(ceiling),
-                Some(value) if value == N::default() => Err(Error::invalid(format!(
-                    "{member}.{name} is 0: it is at least 1, or absent for the default"
-                ))),
-                Some(value) if value > ceiling => {
-                    Err(Error::invalid(format!("{member}.{name} is {value}, at most {ceiling} is accepted")))
-                }
-                Some(value) => Ok(value),
-            }
-        }
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let time =
-            |asked, ceiling, name| within(asked, millis(ceiling), member, name).map(Duration::from_millis);
-        Ok(Limits {
-            wall_time: time(self.wall_time_ms, ceiling.wall_time, "wall_time_ms")?,
-            cpu_time: time(self.cpu_time_ms, ceiling.cpu_time, "cpu_time_ms")?,
-            memory_bytes: within(self.memory_bytes, ceiling.memory_bytes, member, "memory_bytes")?,
-            processes: within(self.processes, ceiling.processes, member, "processes")?,
-            output_bytes: within(self.output_bytes, ceiling.output_bytes, member, "output_bytes")?,
-            file_bytes: within(self.file_bytes, ceiling.file_bytes, member, "file_bytes")?,
-            cpu_millis: within(self.cpu_millis, ceiling.cpu_millis, member, "cpu_millis")?,
-        })
-    }
-}
-
-impl LimitRequest {
-    /// Complete limits that are never above `ceiling`: what was asked for where that is lower, else `ceiling`. For what was
-    /// accepted under another ceiling.
-    pub fn clamp(&self, ceiling: &Limits) -> Limits {
-        let time = |asked: Option<u64>, ceiling: Duration| {
-            asked.map_or(ceiling, |millis| Duration::from_millis(millis).min(ceiling))
-        };
-        let number = |asked: Option<u64>, ceiling: u64| asked.map_or(ceiling, |value| value.min(ceiling));
-        Limits {
-            wall_time: time(self.wall_time_ms, ceiling.wall_time),
-            cpu_time: time(self.cpu_time_ms, ceiling.cpu_time),
-            memory_bytes: number(self.memory_bytes, ceiling.memory_bytes),
-            processes: self.processes.map_or(ceiling.processes, |value| value.min(ceiling.processes)),
-            output_bytes: number(self.output_bytes, ceiling.output_bytes),
-            file_bytes: number(self.file_bytes, ceiling.file_bytes),
-            cpu_millis: self.cpu_millis.map_or(ceiling.cpu_millis, |value| value.min(ceiling.cpu_millis)),
-        }
-    }
-}
-
-impl From<Limits> for LimitRequest {
-    fn from(limits: Limits) -> Self {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            wall_time_ms: Some(millis(limits.wall_time)),
-            cpu_time_ms: Some(millis(limits.cpu_time)),
-            memory_bytes: Some(limits.memory_bytes),
-            processes: Some(limits.processes),
-            output_bytes: Some(limits.output_bytes),
-            file_bytes: Some(limits.file_bytes),
-            cpu_millis: Some(limits.cpu_millis),
-        }
-    }
-}
-
-/// The most that a host accepts, and what a request that says nothing gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ceiling {
-    /// Of a run step.
-    pub run: Limits,
-    /// Of a compile step.
-    pub compile: Limits,
-    /// Characters in one source, the entry file's.
-    pub source_chars: usize,
-}
-
-impl Default for Ceiling {
-    fn default() -> Self {
-        Self { run: Limits::RUN, compile: Limits::COMPILE, source_chars: 65_536 }
-    }
-}
-
-impl Ceiling {
-    /// Refuses a source that is longer than [`Ceiling::source_chars`].
-    pub fn check_source(&self, source_code: &str) -> Result<()> {
-        let chars = source_code.chars().count();
-        if chars > self.source_chars {
-            return Err(Error::invalid(format!(
-                "source_code has {chars} characters, at most {} are accepted",
-                self.source_chars
-            )));
-        }
-        Ok(())
     }
 }
 

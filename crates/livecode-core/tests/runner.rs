@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use livecode_core::{
     Capabilities, Ceiling, Error, ErrorKind, ExecutionSpec, Io, Language, Languages, LimitRequest, Limits,
-    Outcome, Output, Program, Result, Runner, Sandbox, SourceFile, Stdio, Step, Termination,
+    Outcome, Output, Overflow, Program, Result, Runner, Sandbox, SourceFile, Stdio, Step, Termination,
 };
 use proptest::{collection::vec, prelude::*};
 use tokio::sync::mpsc;
@@ -153,12 +153,66 @@ async fn a_program_is_put_together_from_spec_and_language() {
         files: vec![SourceFile::new("main.c", "int main() {}"), SourceFile::new("lib/a.h", "header")],
         compile: Some(Step {
             command: vec!["cc".into(), "main.c".into()],
+            env: [("LEVEL".into(), "1".into()), ("KEPT".into(), "yes".into())].into(),
             limits: Limits { processes: 5, ..Limits::COMPILE },
         }),
-        run: Step { command: vec!["./main".into(), "-x".into(), "".into()], limits: ceiling.run },
-        env: [("LEVEL".into(), "2".into()), ("KEPT".into(), "yes".into())].into(),
+        run: Step {
+            command: vec!["./main".into(), "-x".into(), "".into()],
+            env: [("LEVEL".into(), "2".into()), ("KEPT".into(), "yes".into())].into(),
+            limits: ceiling.run,
+        },
+        collect: Vec::new(),
     };
     assert_eq!(script.only_program(), expected);
+}
+
+#[tokio::test]
+async fn a_command_may_name_the_memory_limit_of_its_step() {
+    let mut languages = Languages::none();
+    let run = ["vm", "-Xmx{memory_bytes}", "main"];
+    let compile = ["cc".into(), "--max={memory_bytes}".into()];
+    languages.add(Language { compile: Some(compile.into()), ..Language::new("vm", "main", run) }).unwrap();
+    let script = script(Vec::new(), exits(0));
+    let limits = LimitRequest { memory_bytes: Some(1234), ..LimitRequest::default() };
+    let mut spec = ExecutionSpec::new("vm", "x").limits(limits);
+    spec.args = vec!["{memory_bytes}".into()];
+    runner(&script).languages(languages).run(&spec).await.unwrap();
+    let program = script.only_program();
+    assert_eq!(program.run.command, ["vm", "-Xmx1234", "main", "{memory_bytes}"], "arguments are left alone");
+    assert_eq!(program.compile.unwrap().command[1], format!("--max={}", Limits::COMPILE.memory_bytes));
+}
+
+#[tokio::test]
+async fn a_program_that_writes_too_much_is_ended_where_the_host_says_so() {
+    let script = script(vec![stdout("abc"), stdout("defg")], End::WhenCancelled);
+    let run = runner(&script).overflow(Overflow::End).run(&up_to(5)).await.unwrap();
+    assert_eq!(run.outcome.termination, Termination::OutputExceeded { limit: 5 });
+    assert_eq!(run.captured.stdout, "abcde");
+    assert!(run.outcome.stdout_truncated);
+}
+
+#[tokio::test]
+async fn a_cancelled_program_is_cancelled_whatever_it_wrote() {
+    let script = script(vec![stdout("abcdef")], End::WhenCancelled);
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let (sender, _receiver) = mpsc::channel(16);
+    let runner = runner(&script).overflow(Overflow::End);
+    let outcome = runner.stream(&up_to(5), sender, &cancel).await.unwrap();
+    assert_eq!(outcome.termination, Termination::Cancelled);
+}
+
+#[tokio::test]
+async fn only_plain_paths_can_be_collected() {
+    let script = script(Vec::new(), exits(0));
+    for path in ["", "/etc/passwd", "../x", "a/../b", "a\0"] {
+        let error = runner(&script).collect([path]).run(&spec()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{path}");
+    }
+    let many = (0..101).map(|n| n.to_string());
+    assert!(runner(&script).collect(many).run(&spec()).await.is_err());
+    runner(&script).collect(["a/b"]).run(&spec()).await.unwrap();
+    assert_eq!(script.only_program().collect, ["a/b"]);
 }
 
 #[tokio::test]

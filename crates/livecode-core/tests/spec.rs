@@ -80,6 +80,9 @@ fn a_limit_of_zero_is_refused_by_name() {
         (LimitRequest { processes: Some(0), ..none }, "processes"),
         (LimitRequest { output_bytes: Some(0), ..none }, "output_bytes"),
         (LimitRequest { file_bytes: Some(0), ..none }, "file_bytes"),
+        (LimitRequest { files: Some(0), ..none }, "files"),
+        (LimitRequest { open_files: Some(0), ..none }, "open_files"),
+        (LimitRequest { stack_bytes: Some(0), ..none }, "stack_bytes"),
         (LimitRequest { cpu_millis: Some(0), ..none }, "cpu_millis"),
     ] {
         refused(spec().limits(limits), &[&format!("limits.{name} is 0"), "at least 1"]);
@@ -106,6 +109,13 @@ fn a_limit_above_the_ceiling_is_refused_by_name_with_the_ceiling() {
             ),
             (LimitRequest { output_bytes: more(top.output_bytes), ..none }, "output_bytes", top.output_bytes),
             (LimitRequest { file_bytes: more(top.file_bytes), ..none }, "file_bytes", top.file_bytes),
+            (LimitRequest { files: more_of(top.files), ..none }, "files", top.files.map(u64::from)),
+            (
+                LimitRequest { open_files: more_of(top.open_files), ..none },
+                "open_files",
+                top.open_files.map(u64::from),
+            ),
+            (LimitRequest { stack_bytes: more(top.stack_bytes), ..none }, "stack_bytes", top.stack_bytes),
             (
                 LimitRequest { cpu_millis: more_of(top.cpu_millis), ..none },
                 "cpu_millis",
@@ -138,6 +148,9 @@ fn the_least_limits_are_accepted() {
         output_bytes: Some(1),
         // The program's own file has a page.
         file_bytes: Some(4096),
+        files: Some(1),
+        open_files: Some(1),
+        stack_bytes: Some(1),
         cpu_millis: Some(1),
     };
     assert_eq!(complete(spec().limits(least)).unwrap().limits, least);

@@ -64,7 +64,7 @@ const FIRST_UID: u32 = 0x7000_0000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Appearance {
     /// Shown besides the system's directories.
-    pub(crate) prefixes: Vec<PathBuf>,
+    pub(crate) shown: Vec<PathBuf>,
 }
 
 /// A running helper. Its end is the end of all that it started: see [`Helper::drop`].
@@ -73,6 +73,7 @@ pub(crate) struct Helper {
     /// None only while being dropped.
     socket: Option<OwnedFd>,
     child: Child,
+    landlock: u8,
     /// Removed after the helper's end, which fields' order sees to.
     _cgroups: Option<Parent>,
 }
@@ -104,13 +105,18 @@ impl Helper {
         let fds: Vec<BorrowedFd<'_>> =
             cgroups.iter().flat_map(Parent::descriptors).map(AsFd::as_fd).collect();
         let greeted = send(socket.as_fd(), &hello.encode(), &fds, SendFlags::empty());
-        let helper = Self { socket: Some(socket), child, _cgroups: cgroups };
+        let mut helper = Self { socket: Some(socket), child, landlock: 0, _cgroups: cgroups };
         greeted.map_err(internal("greet livecode-init"))?;
-        helper.hear_greeting()?;
+        helper.landlock = helper.hear_greeting()?;
         Ok(helper)
     }
 
-    fn hear_greeting(&self) -> Result<()> {
+    /// The version of Landlock that its programs get, 0 for none.
+    pub(crate) fn landlock(&self) -> u8 {
+        self.landlock
+    }
+
+    fn hear_greeting(&self) -> Result<u8> {
         let Some(socket) = &self.socket else {
             return Err(gone());
         };
@@ -122,7 +128,7 @@ impl Helper {
         }
         let mut answer = vec![0; 4096];
         match recv(socket, &mut answer[..], RecvFlags::empty()) {
-            Ok((_, len)) if &answer[..len] == READY => Ok(()),
+            Ok((_, len)) if len == READY.len() + 1 && answer.starts_with(READY) => Ok(answer[len - 1]),
             Ok((_, 0)) => Err(Error::internal("livecode-init died while it was setting up")),
             Ok((_, len)) => Err(Error::unsupported(format!(
                 "this machine does not let us build a sandbox: {}: {}",
@@ -211,8 +217,8 @@ fn may_administrate() -> bool {
 }
 
 fn shown(appearance: &Appearance) -> Vec<String> {
-    let prefixes = appearance.prefixes.iter().map(|prefix| prefix.to_string_lossy().into_owned());
-    SHOWN.into_iter().map(str::to_owned).chain(prefixes).collect()
+    let more = appearance.shown.iter().map(|path| path.to_string_lossy().into_owned());
+    SHOWN.into_iter().map(str::to_owned).chain(more).collect()
 }
 
 /// Two ends of a packet socket, closed on exec.

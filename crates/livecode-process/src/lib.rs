@@ -13,6 +13,8 @@ mod helper;
 mod protocol;
 mod sandbox;
 mod seccomp;
+mod streams;
 mod toolchain;
+mod verdict;
 
 pub use self::sandbox::{Builder, Isolation, ProcessSandbox};

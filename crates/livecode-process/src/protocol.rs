@@ -6,7 +6,8 @@
 /// More than this is refused on reading: far above what the core lets through.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// The helper's answer to a [`Hello`] that it could follow; anything else is why it couldn't.
+/// The helper's answer to a [`Hello`] that it could follow, with the version of Landlock after it; anything else is why it
+/// couldn't.
 pub(crate) const READY: &[u8] = b"\0ready";
 
 /// Which resources a cgroup directory controls: a bit set, since a v1 hierarchy may hold several.
@@ -35,13 +36,16 @@ pub(crate) struct Hello {
 }
 
 /// One run, as a sealed memory file. Comes with these descriptors: the run's own socket, this file, the program's standard
-/// input, output and error, and where there are two steps the first one's output.
+/// input, output and error; where there are two steps, the first one's output; where files are to be collected, a pipe for
+/// these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// `NAME=value` each.
-    pub(crate) env: Vec<Vec<u8>>,
     /// Relative path and content.
     pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// Relative paths. Of each comes through the pipe: 0 or 1, a length, and so many bytes of content or of a reason.
+    pub(crate) collect: Vec<String>,
+    /// The most bytes of all of them together.
+    pub(crate) collect_bytes: u64,
     /// One after the other, each only where the one before it exited with 0. The last is the program, others compile it.
     pub(crate) steps: Vec<Step>,
 }
@@ -52,11 +56,16 @@ pub(crate) struct Step {
     /// Absolute, or relative to the work directory.
     pub(crate) path: Vec<u8>,
     pub(crate) argv: Vec<Vec<u8>>,
+    /// `NAME=value` each.
+    pub(crate) env: Vec<Vec<u8>>,
     pub(crate) wall_ns: u64,
     pub(crate) cpu_ns: u64,
     pub(crate) memory_bytes: u64,
     pub(crate) processes: u32,
     pub(crate) file_bytes: u64,
+    pub(crate) files: u32,
+    pub(crate) open_files: u32,
+    pub(crate) stack_bytes: u64,
     pub(crate) cpu_millis: u32,
 }
 
@@ -93,6 +102,8 @@ pub(crate) struct Report {
     pub(crate) oom_kills: u64,
     /// How often the kernel refused a process or a thread.
     pub(crate) fork_failures: u64,
+    /// Whether there was no room left for files at the end.
+    pub(crate) files_full: bool,
     pub(crate) message: String,
 }
 
@@ -169,22 +180,31 @@ impl Message for String {
     }
 }
 
+impl Message for bool {
+    fn write(&self, out: &mut Writer) {
+        u8::from(*self).write(out);
+    }
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        match u8::read(from)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Damaged),
+        }
+    }
+}
+
 impl<T: Message> Message for Option<T> {
     fn write(&self, out: &mut Writer) {
         match self {
-            None => 0u8.write(out),
+            None => false.write(out),
             Some(value) => {
-                1u8.write(out);
+                true.write(out);
                 value.write(out);
             }
         }
     }
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        match u8::read(from)? {
-            0 => Ok(None),
-            1 => T::read(from).map(Some),
-            _ => Err(Damaged),
-        }
+        if bool::read(from)? { T::read(from).map(Some) } else { Ok(None) }
     }
 }
 
@@ -238,9 +258,32 @@ macro_rules! message {
     };
 }
 message!(Hello { first_uid, seccomp, shown, cgroups, cgroup_name });
-message!(Request { env, files, steps });
-message!(Step { path, argv, wall_ns, cpu_ns, memory_bytes, processes, file_bytes, cpu_millis });
-message!(Report { end, step, wall_ns, cpu_ns, memory_peak_bytes, oom_kills, fork_failures, message });
+message!(Request { files, collect, collect_bytes, steps });
+message!(Step {
+    path,
+    argv,
+    env,
+    wall_ns,
+    cpu_ns,
+    memory_bytes,
+    processes,
+    file_bytes,
+    files,
+    open_files,
+    stack_bytes,
+    cpu_millis,
+});
+message!(Report {
+    end,
+    step,
+    wall_ns,
+    cpu_ns,
+    memory_peak_bytes,
+    oom_kills,
+    fork_failures,
+    files_full,
+    message,
+});
 
 #[cfg(test)]
 mod tests {
@@ -253,20 +296,30 @@ mod tests {
     }
 
     prop_compose! {
-        fn step()(path in bytes(), argv in prop::collection::vec(bytes(), 0..4), numbers: [u64; 4], small: [u32; 2]) -> Step {
-            let [wall_ns, cpu_ns, memory_bytes, file_bytes] = numbers;
-            let [processes, cpu_millis] = small;
-            Step { path, argv, wall_ns, cpu_ns, memory_bytes, processes, file_bytes, cpu_millis }
+        fn step()(
+            path in bytes(),
+            argv in prop::collection::vec(bytes(), 0..4),
+            env in prop::collection::vec(bytes(), 0..4),
+            numbers: [u64; 5],
+            small: [u32; 4],
+        ) -> Step {
+            let [wall_ns, cpu_ns, memory_bytes, file_bytes, stack_bytes] = numbers;
+            let [processes, files, open_files, cpu_millis] = small;
+            Step {
+                path, argv, env, wall_ns, cpu_ns, memory_bytes, processes, file_bytes, files, open_files, stack_bytes,
+                cpu_millis,
+            }
         }
     }
 
     prop_compose! {
         fn request()(
-            env in prop::collection::vec(bytes(), 0..4),
             files in prop::collection::vec((".{0,20}", bytes()), 0..4),
+            collect in prop::collection::vec(".{0,20}", 0..4),
+            collect_bytes: u64,
             steps in prop::collection::vec(step(), 0..3),
         ) -> Request {
-            Request { env, files, steps }
+            Request { files, collect, collect_bytes, steps }
         }
     }
 
@@ -283,14 +336,16 @@ mod tests {
             numbers: [u64; 4],
             step: u32,
             memory_peak_bytes: Option<u64>,
+            files_full: bool,
             message in ".{0,40}",
         ) {
             let ends =
                 [End::Status(status), End::WallTime, End::CpuTime, End::Killed, End::NotStarted, End::Failed];
             let [wall_ns, cpu_ns, oom_kills, fork_failures] = numbers;
             let end = ends[kind];
-            let report =
-                Report { end, step, wall_ns, cpu_ns, memory_peak_bytes, oom_kills, fork_failures, message };
+            let report = Report {
+                end, step, wall_ns, cpu_ns, memory_peak_bytes, oom_kills, fork_failures, files_full, message,
+            };
             prop_assert_eq!(Report::decode(&report.encode()), Ok(report));
         }
 

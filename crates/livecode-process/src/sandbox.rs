@@ -2,39 +2,28 @@
 
 use std::{
     collections::HashMap,
-    fmt, io,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::{Path, PathBuf},
+    fmt,
+    os::unix::ffi::OsStrExt,
+    path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use livecode_core::{
-    Capabilities, Error, Io, Outcome, Output, Program, Result, Sandbox, Stdio, Step, Termination, Usage,
-};
-use rustix::{
-    fs::MemfdFlags,
-    pipe::{PipeFlags, pipe_with},
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{UnixStream, unix::pipe},
-    sync::mpsc,
-};
+use livecode_core::{Capabilities, Error, ExecutionSpec, Io, Outcome, Program, Result, Sandbox, Stdio, Step};
+use rustix::fs::MemfdFlags;
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cgroup::Parent,
     helper::{Appearance, Helper, sealed},
-    protocol::{self, End, Message, Report, Request},
+    protocol::{self, Message, Request},
     seccomp,
-    toolchain::Toolchains,
+    streams::{failed, feed, hear_end, inward, keep, outward, pass_on, take_files},
+    toolchain::{Tool, Toolchains},
+    verdict,
 };
-
-/// How much is read from a pipe at once: what a pipe holds.
-const CHUNK: usize = 64 * 1024;
 
 /// How low the bar may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,9 +31,9 @@ pub enum Isolation {
     /// Everything is enforced, or the sandbox can't be built.
     #[default]
     Strict,
-    /// Where no cgroup can be had, programs run without one: memory isn't limited, CPU time only per process, and usage is
-    /// only known of the main process. Each outcome says so. Namespaces, system call filter and resource limits are never
-    /// left out.
+    /// Where no cgroup can be had, programs run without one: memory and CPU time are limited per process alone, by resource
+    /// limits, no share of a processor is kept, and usage isn't known but for wall time. Each outcome says so. Namespaces,
+    /// system call filter and resource limits are never left out.
     BestEffort,
 }
 
@@ -53,6 +42,7 @@ pub enum Isolation {
 pub struct Builder {
     isolation: Isolation,
     cgroup: Option<PathBuf>,
+    shared: Vec<PathBuf>,
 }
 
 impl Builder {
@@ -71,31 +61,69 @@ impl Builder {
         self
     }
 
+    /// Shows this directory or file of the host's to every program, at the same place, to be read and executed and never
+    /// written: data sets, site-packages. Whatever the file permissions let another user read there can be read, and a
+    /// socket in it can be connected to: share what holds none.
+    ///
+    /// It has to be absolute, there when the sandbox is built, and neither one of the places that are a program's own or the
+    /// kernel's (`/tmp`, `/work`, `/proc`, `/dev`, `/sys`) nor above one.
+    #[must_use]
+    pub fn share(mut self, path: impl Into<PathBuf>) -> Self {
+        self.shared.push(path.into());
+        self
+    }
+
     /// Builds it: finds out what this machine can enforce and starts the first helper, about 3 ms.
     ///
     /// # Errors
     ///
     /// [`Unsupported`](livecode_core::ErrorKind::Unsupported) where a protection can't be had here, with what to do about
-    /// it; [`Internal`](livecode_core::ErrorKind::Internal).
+    /// it; [`InvalidArgument`](livecode_core::ErrorKind::InvalidArgument) for what can't be shared;
+    /// [`Internal`](livecode_core::ErrorKind::Internal).
     pub fn build(self) -> Result<ProcessSandbox> {
+        self.shared.iter().try_for_each(|path| check_shared(path))?;
         let mut missing = Vec::new();
         if self.isolation == Isolation::BestEffort
             && let Err(error) = Parent::make(self.cgroup.as_deref())
         {
-            missing.push(format!("no limit on memory, CPU time of descendants and CPU share: {error}"));
+            missing.push(format!(
+                "memory and CPU time are limited per process alone, CPU share not at all: {error}"
+            ));
         }
-        let sandbox = ProcessSandbox {
-            inner: Arc::new(Inner {
-                cgroup: self.cgroup,
-                missing,
-                seccomp: seccomp::filter(),
-                toolchains: Toolchains::default(),
-                helpers: Mutex::default(),
-            }),
+        let mut inner = Inner {
+            cgroup: self.cgroup,
+            shared: self.shared,
+            missing,
+            landlock: 0,
+            seccomp: seccomp::filter(),
+            toolchains: Toolchains::default(),
+            helpers: Mutex::default(),
         };
-        sandbox.inner.helper(&Appearance { prefixes: Vec::new() })?;
-        Ok(sandbox)
+        inner.landlock = inner.helper(&Appearance { shown: inner.shared.clone() })?.landlock();
+        Ok(ProcessSandbox { inner: Arc::new(inner) })
     }
+}
+
+/// What [`Builder::share`] says.
+fn check_shared(path: &Path) -> Result<()> {
+    let refuse = |reason: &str| Err(Error::invalid(format!("{} can't be shared: {reason}", path.display())));
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return refuse("give it as an absolute path without '..'");
+    }
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    for path in [path, &real] {
+        for own in ["/tmp", "/work", "/proc", "/dev", "/sys"].map(Path::new) {
+            if path.starts_with(own) || own.starts_with(path) {
+                return refuse(
+                    "it's in or above a place that is the program's own or the kernel's: keep it elsewhere",
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Runs each program in namespaces, a file system, a cgroup and behind a system call filter of its own.
@@ -121,11 +149,14 @@ pub struct ProcessSandbox {
 
 struct Inner {
     cgroup: Option<PathBuf>,
+    shared: Vec<PathBuf>,
     /// What is not enforced.
     missing: Vec<String>,
+    /// The version of Landlock that is in force, 0 for none.
+    landlock: u8,
     seccomp: Vec<u8>,
     toolchains: Toolchains,
-    /// One for each set of prefixes, so that a program sees only its own language's.
+    /// One for each set of what is shown, so that a program sees only its own language's.
     helpers: Mutex<HashMap<Appearance, Arc<Helper>>>,
 }
 
@@ -148,27 +179,27 @@ impl ProcessSandbox {
 #[async_trait]
 impl Sandbox for ProcessSandbox {
     fn capabilities(&self) -> Capabilities {
-        let mut enforced = vec![
+        let mut enforced = [
             "user, PID, mount, network, IPC, UTS and cgroup namespaces",
             "a read-only root, and size-limited memory for files",
             "no capabilities and no new privileges",
             "a system call filter",
             "resource limits",
             "wall time",
-        ];
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        if self.inner.landlock > 0 {
+            enforced.push(format!("Landlock, version {}", self.inner.landlock));
+        }
         if self.inner.missing.is_empty() {
-            enforced.push("cgroup limits on memory, processes, CPU time and CPU share");
+            enforced.push("cgroup limits on memory, processes, CPU time and CPU share".into());
         }
-        Capabilities {
-            name: "process".into(),
-            enforced: enforced.into_iter().map(str::to_owned).collect(),
-            missing: self.inner.missing.clone(),
-        }
+        Capabilities { name: "process".into(), enforced, missing: self.inner.missing.clone() }
     }
 
     async fn run(&self, program: &Program, io: Io, cancel: &CancellationToken) -> Result<Outcome> {
-        let (request, appearance) = self.inner.request(program)?;
-        let helper = self.inner.helper(&appearance)?;
+        let (request, helper) = self.inner.prepare(program).await?;
         let request = sealed("request", &request.encode(), MemfdFlags::empty())
             .map_err(failed("make a memory file"))?;
         let (socket, theirs) = UnixStream::pair().map_err(failed("make a socket"))?;
@@ -177,14 +208,13 @@ impl Sandbox for ProcessSandbox {
         let (stdout, stdout_end) = inward()?;
         let (stderr, stderr_end) = inward()?;
         let mut given = vec![theirs.into(), request, stdin_end, stdout_end, stderr_end];
-        let compile = match &program.compile {
-            Some(step) => {
-                let (output, end) = inward()?;
-                given.push(end);
-                Some((output, step.limits.output_bytes))
-            }
-            None => None,
+        let mut one_more = |wanted: bool| {
+            let (ours, theirs) = if wanted { inward().map(Some)? } else { None }.unzip();
+            given.extend(theirs);
+            Ok::<_, Error>(ours)
         };
+        let compiler = one_more(program.compile.is_some())?;
+        let collected = one_more(!program.collect.is_empty())?;
         helper.begin(given).await?;
 
         let ended = CancellationToken::new();
@@ -197,26 +227,38 @@ impl Sandbox for ProcessSandbox {
         let feed = async {
             tokio::select! { () = ended.cancelled() => {}, () = feed(stdin, io.stdin) => {} }
         };
-        let (report, (), out, err, compile_output) = tokio::join!(
+        let (report, (), out, err, compile_output, files) = tokio::join!(
             report,
             feed,
             pass_on(stdout, Stdio::Stdout, io.output.clone()),
             pass_on(stderr, Stdio::Stderr, io.output.clone()),
             async {
-                match compile {
-                    Some((output, limit)) => collect(output, limit).await.map(Some),
-                    None => Ok(None),
+                match (compiler, &program.compile) {
+                    (Some(output), Some(step)) => keep(output, step.limits.output_bytes).await.map(Some),
+                    (Some(_) | None, _) => Ok(None),
+                }
+            },
+            async {
+                match collected {
+                    Some(files) => take_files(files, &program.collect, ExecutionSpec::MAX_TOTAL_BYTES).await,
+                    None => Vec::new(),
                 }
             },
         );
         let report = report?;
         out.and(err).map_err(failed("read the program's output"))?;
         let compile_output = compile_output.map_err(failed("read the compiler's output"))?;
-        self.inner.outcome(program, &report, compile_output)
+        verdict::outcome(program, &report, compile_output, files, &self.inner.missing)
     }
 }
 
 impl Inner {
+    /// The helper for worlds of that appearance, where there is one that can be asked.
+    fn running_helper(&self, appearance: &Appearance) -> Option<Arc<Helper>> {
+        let helpers = self.helpers.lock().unwrap_or_else(PoisonError::into_inner);
+        helpers.get(appearance).filter(|helper| !helper.is_gone()).cloned()
+    }
+
     /// The helper for worlds of that appearance; a new one where there is none, or the last one is gone.
     fn helper(&self, appearance: &Appearance) -> Result<Arc<Helper>> {
         let mut helpers = self.helpers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,206 +275,97 @@ impl Inner {
         Ok(helper)
     }
 
-    fn request(&self, program: &Program) -> Result<(Request, Appearance)> {
-        let mut prefixes = Vec::new();
-        let mut steps = Vec::new();
-        for step in program.compile.iter().chain([&program.run]) {
-            let command =
-                step.command.first().ok_or_else(|| Error::invalid("a step has an empty command"))?;
-            let tool = self.toolchains.find(command)?;
-            prefixes.extend(tool.prefix);
-            steps.push(encode_step(step, &tool.path));
-        }
-        prefixes.sort();
-        prefixes.dedup();
-        let mut env: HashMap<&str, String> = HashMap::from([
-            ("PATH", path_variable(&prefixes)),
-            ("HOME", "/work".into()),
-            ("TMPDIR", "/tmp".into()),
-            ("LANG", "C.UTF-8".into()),
-        ]);
-        env.extend(program.env.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        let request = Request {
-            env: env.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect(),
-            files: program.files.iter().map(|file| (file.path.clone(), file.content.to_vec())).collect(),
-            steps,
+    /// What the helper is told, and the helper. Looking a toolchain up and starting a helper takes milliseconds, the first
+    /// time for each language: not on a thread that others wait for.
+    async fn prepare(self: &Arc<Self>, program: &Program) -> Result<(Request, Arc<Helper>)> {
+        let commands: Vec<&str> =
+            steps(program).filter_map(|step| step.command.first()).map(String::as_str).collect();
+        let at_once = self.toolchains.known(&commands).and_then(|tools| {
+            let helper = self.running_helper(&self.appearance(&tools))?;
+            Some((tools, helper))
+        });
+        let (tools, helper) = match at_once {
+            Some(found) => found,
+            None => {
+                let (inner, commands) =
+                    (self.clone(), commands.into_iter().map(str::to_owned).collect::<Vec<_>>());
+                let looked_up = tokio::task::spawn_blocking(move || {
+                    let tools = commands
+                        .iter()
+                        .map(|command| inner.toolchains.find(command))
+                        .collect::<Result<Vec<_>>>()?;
+                    let helper = inner.helper(&inner.appearance(&tools))?;
+                    Ok((tools, helper))
+                });
+                looked_up
+                    .await
+                    .map_err(|error| Error::internal("looking a toolchain up failed").with_source(error))??
+            }
         };
-        Ok((request, Appearance { prefixes }))
+        Ok((self.request(program, &tools)?, helper))
     }
 
-    fn outcome(&self, program: &Program, report: &Report, compile_output: Option<String>) -> Result<Outcome> {
-        let compiling = program.compile.is_some() && report.step == 0;
-        let step = match &program.compile {
-            Some(compile) if compiling => compile,
-            Some(_) | None => &program.run,
-        };
-        let limits = &step.limits;
-        let used_up = report.cpu_ns == 0 || Duration::from_nanos(report.cpu_ns) >= limits.cpu_time;
-        // What the kernel counted only matters to a program that didn't get by with it.
-        let verdict = |ended: Termination| {
-            if report.oom_kills > 0 {
-                Termination::MemoryExceeded { limit: limits.memory_bytes }
-            } else if report.fork_failures > 0 {
-                Termination::ProcessesExceeded { limit: limits.processes }
-            } else {
-                ended
-            }
-        };
-        let termination = match report.end {
-            End::Status(0) => Termination::Exited { code: 0 },
-            End::Status(status) if status & 0x7F == 0 => {
-                verdict(Termination::Exited { code: status >> 8 & 0xFF })
-            }
-            // A program may send itself that signal, too.
-            End::Status(status) if status & 0x7F == libc::SIGXCPU && used_up => {
-                Termination::CpuTimeExceeded { limit: limits.cpu_time }
-            }
-            End::Status(status) => verdict(Termination::Signaled { signal: status & 0x7F }),
-            End::WallTime => Termination::WallTimeExceeded { limit: limits.wall_time },
-            End::CpuTime => Termination::CpuTimeExceeded { limit: limits.cpu_time },
-            End::Killed => Termination::Cancelled,
-            End::NotStarted => {
-                let command = step.command.first().map_or("", String::as_str);
-                // What is in the work directory is the program's doing, not a lack of this machine's.
-                let is_in_work_directory = command.contains('/') && !command.starts_with('/');
-                if is_in_work_directory && program.compile.is_some() {
-                    let message =
-                        format!("the compiler left no {command} that can be executed: {}", report.message);
-                    Termination::CompileFailed { message }
-                } else if is_in_work_directory {
-                    // As a shell says it.
-                    Termination::Exited { code: 126 }
-                } else {
-                    return Err(Error::unsupported(format!(
-                        "{command} can't be executed here: {}",
-                        report.message
-                    )));
-                }
-            }
-            End::Failed => return Err(Error::internal(format!("the sandbox failed: {}", report.message))),
-        };
-        let termination = match termination {
-            ended @ (Termination::Exited { code: 0 } | Termination::Cancelled) => ended,
-            ended if compiling => Termination::CompileFailed {
-                message: ended.to_string().replacen("the program", "the compiler", 1),
-            },
-            ended => ended,
-        };
-        Ok(Outcome {
-            usage: if compiling {
-                Usage::default()
-            } else {
-                Usage {
-                    wall_time: Duration::from_nanos(report.wall_ns),
-                    cpu_time: Duration::from_nanos(report.cpu_ns),
-                    memory_peak_bytes: report.memory_peak_bytes,
-                }
-            },
-            compile_output,
-            unprotected: self.missing.clone(),
-            ..Outcome::new(termination)
+    fn appearance(&self, tools: &[Tool]) -> Appearance {
+        let mut shown = self.shared.clone();
+        shown.extend(tools.iter().flat_map(|tool| tool.prefixes.iter().cloned()));
+        shown.sort();
+        shown.dedup();
+        Appearance { shown }
+    }
+
+    fn request(&self, program: &Program, tools: &[Tool]) -> Result<Request> {
+        let path = path_variable(tools);
+        let mut encoded = Vec::new();
+        for (step, tool) in steps(program).zip(tools) {
+            encoded.push(encode_step(step, &tool.path, &path));
+        }
+        if encoded.len() != steps(program).count() {
+            return Err(Error::invalid("a step has an empty command"));
+        }
+        Ok(Request {
+            files: program.files.iter().map(|file| (file.path.clone(), file.content.to_vec())).collect(),
+            collect: program.collect.clone(),
+            collect_bytes: ExecutionSpec::MAX_TOTAL_BYTES as u64,
+            steps: encoded,
         })
     }
 }
 
-fn encode_step(step: &Step, path: &Path) -> protocol::Step {
+fn steps(program: &Program) -> impl Iterator<Item = &Step> {
+    program.compile.iter().chain([&program.run])
+}
+
+fn encode_step(step: &Step, program: &Path, path_variable: &str) -> protocol::Step {
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let path = path.as_os_str().as_bytes().to_vec();
+    let own = [("PATH", path_variable), ("HOME", "/work"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8")];
+    let own = own.into_iter().filter(|(name, _)| !step.env.contains_key(*name));
+    let asked = step.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let program = program.as_os_str().as_bytes().to_vec();
     let arguments = step.command.iter().skip(1).map(|argument| argument.clone().into_bytes());
     let limits = &step.limits;
     protocol::Step {
-        argv: std::iter::once(path.clone()).chain(arguments).collect(),
-        path,
+        argv: std::iter::once(program.clone()).chain(arguments).collect(),
+        path: program,
+        env: own.chain(asked).map(|(name, value)| format!("{name}={value}").into_bytes()).collect(),
         wall_ns: nanos(limits.wall_time),
         cpu_ns: nanos(limits.cpu_time),
         memory_bytes: limits.memory_bytes,
         processes: limits.processes,
         file_bytes: limits.file_bytes,
+        files: limits.files,
+        open_files: limits.open_files,
+        stack_bytes: limits.stack_bytes,
         cpu_millis: limits.cpu_millis,
     }
 }
 
-fn path_variable(prefixes: &[PathBuf]) -> String {
-    let own = prefixes.iter().map(|prefix| format!("{}/bin:", prefix.display()));
-    own.chain(["/usr/local/bin:/usr/bin:/bin".to_owned()]).collect()
-}
-
-fn failed(what: &'static str) -> impl FnOnce(io::Error) -> Error {
-    move |error| {
-        let message = format!("can't {what}");
-        // No descriptors or no memory left: better later.
-        match error.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
-                Error::unavailable(message).with_source(error)
-            }
-            Some(_) | None => Error::internal(message).with_source(error),
+fn path_variable(tools: &[Tool]) -> String {
+    let mut own: Vec<String> = Vec::new();
+    for prefix in tools.iter().flat_map(|tool| &tool.prefixes) {
+        let bin = format!("{}/bin:", prefix.display());
+        if !own.contains(&bin) {
+            own.push(bin);
         }
     }
-}
-
-/// A pipe that we write and the program reads.
-fn outward() -> Result<(OwnedFd, pipe::Sender)> {
-    let (reading, writing) =
-        pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("make a pipe")(error.into()))?;
-    Ok((reading, pipe::Sender::from_owned_fd(writing).map_err(failed("watch a pipe"))?))
-}
-
-/// A pipe that the program writes and we read.
-fn inward() -> Result<(pipe::Receiver, OwnedFd)> {
-    let (reading, writing) =
-        pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("make a pipe")(error.into()))?;
-    Ok((pipe::Receiver::from_owned_fd(reading).map_err(failed("watch a pipe"))?, writing))
-}
-
-async fn feed(mut stdin: pipe::Sender, bytes: Bytes) {
-    // A program that has closed its input doesn't want any more of it.
-    stdin.write_all(&bytes).await.ok();
-}
-
-/// Passes on what the program writes, until nobody is left who could write.
-async fn pass_on(mut from: pipe::Receiver, stdio: Stdio, to: mpsc::Sender<Output>) -> io::Result<()> {
-    let mut buffer = BytesMut::new();
-    loop {
-        buffer.reserve(CHUNK);
-        if from.read_buf(&mut buffer).await? == 0 {
-            return Ok(());
-        }
-        // Where nobody listens any more, the program goes on unheard.
-        to.send(Output::new(stdio, buffer.split().freeze())).await.ok();
-    }
-}
-
-/// Keeps the first `limit` bytes.
-async fn collect(mut from: pipe::Receiver, limit: u64) -> io::Result<String> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (mut kept, mut buffer) = (Vec::new(), vec![0; CHUNK]);
-    loop {
-        let len = from.read(&mut buffer).await?;
-        if len == 0 {
-            return Ok(String::from_utf8_lossy(&kept).into_owned());
-        }
-        kept.extend_from_slice(&buffer[..len.min(limit - kept.len())]);
-    }
-}
-
-/// Waits for the report that all is over; tells the helper where that is wanted sooner. Dropping the future closes the
-/// socket, which has the same effect.
-async fn hear_end(socket: UnixStream, cancel: &CancellationToken) -> Result<Report> {
-    let (mut reading, mut writing) = socket.into_split();
-    let report = async {
-        let mut bytes = Vec::new();
-        reading.read_to_end(&mut bytes).await.map_err(failed("hear from livecode-init"))?;
-        Report::decode(&bytes)
-            .map_err(|_| Error::unavailable("livecode-init died during the run: it can be tried again"))
-    };
-    tokio::pin!(report);
-    tokio::select! {
-        biased;
-        report = &mut report => return report,
-        () = cancel.cancelled() => {
-            // Fails where it's over already, and then the report is on its way.
-            writing.shutdown().await.ok();
-        }
-    }
-    report.await
+    own.concat() + "/usr/local/bin:/usr/bin:/bin"
 }

@@ -23,8 +23,8 @@ const USUAL: &str = "/usr/local/bin:/usr/bin:/bin";
 pub(crate) struct Tool {
     /// Absolute and free of links; or as it was given, where it's relative to the work directory.
     pub(crate) path: PathBuf,
-    /// What has to be shown to a program for it to work, where that isn't a system directory.
-    pub(crate) prefix: Option<PathBuf>,
+    /// What has to be shown to a program for it to work, where that isn't in a system directory.
+    pub(crate) prefixes: Vec<PathBuf>,
 }
 
 /// What was found before.
@@ -32,6 +32,12 @@ pub(crate) struct Tool {
 pub(crate) struct Toolchains(Mutex<HashMap<String, Tool>>);
 
 impl Toolchains {
+    /// All of them, where all were found before.
+    pub(crate) fn known(&self, commands: &[&str]) -> Option<Vec<Tool>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        commands.iter().map(|command| known.get(*command).cloned()).collect()
+    }
+
     /// Finds `command`. What isn't there is looked for again next time: it may be installed meanwhile.
     ///
     /// # Errors
@@ -49,7 +55,7 @@ impl Toolchains {
 
 fn find(command: &str) -> Result<Tool> {
     if command.contains('/') && !command.starts_with('/') {
-        return Ok(Tool { path: command.into(), prefix: None });
+        return Ok(Tool { path: command.into(), prefixes: Vec::new() });
     }
     if command.starts_with('/') {
         let path = Path::new(command);
@@ -77,9 +83,12 @@ fn real(path: &Path) -> Option<Tool> {
     if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
         return None;
     }
-    let prefix =
-        if SYSTEM.iter().any(|system| path.starts_with(system)) { None } else { Some(prefix_of(&path)?) };
-    Some(Tool { path, prefix })
+    let prefixes = if SYSTEM.iter().any(|system| path.starts_with(system)) {
+        Vec::new()
+    } else {
+        vec![prefix_of(&path)?]
+    };
+    Some(Tool { path, prefixes })
 }
 
 /// What an executable needs to be seen with: its prefix where it's installed in one of its own, else itself alone.
@@ -137,13 +146,13 @@ mod tests {
     #[test]
     fn a_system_command_needs_nothing_shown() {
         let tool = Toolchains::default().find("sh").unwrap();
-        assert!(tool.path.is_absolute() && tool.prefix.is_none(), "{tool:?}");
+        assert!(tool.path.is_absolute() && tool.prefixes.is_empty(), "{tool:?}");
     }
 
     #[test]
     fn a_command_in_the_work_directory_is_left_alone() {
         let tool = find("./main").unwrap();
-        assert_eq!((tool.path.to_str(), tool.prefix), (Some("./main"), None));
+        assert_eq!((tool.path.to_str(), tool.prefixes.len()), (Some("./main"), 0));
     }
 
     #[test]
@@ -163,7 +172,7 @@ mod tests {
         std::os::unix::fs::symlink(root.join("lang/bin/lang"), root.join("link")).unwrap();
         let tool = real(&root.join("link")).unwrap();
         assert_eq!(tool.path, root.join("lang/bin/lang"));
-        assert_eq!(tool.prefix, Some(root.join("lang")));
+        assert_eq!(tool.prefixes, [root.join("lang")]);
     }
 
     #[test]
@@ -171,7 +180,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().canonicalize().unwrap().join("tool");
         executable(&path, "");
-        assert_eq!(real(&path).unwrap().prefix, Some(path));
+        assert_eq!(real(&path).unwrap().prefixes, [path]);
     }
 
     #[test]
@@ -186,6 +195,6 @@ mod tests {
             format!("#!/bin/sh\n[ \"$1 $2\" = 'which lang' ] && echo {}/bin/lang", version.display());
         executable(&root.join("bin/langenv"), &manager);
         let tool = real(&root.join("shims/lang")).unwrap();
-        assert_eq!((tool.path, tool.prefix), (version.join("bin/lang"), Some(version)));
+        assert_eq!((tool.path, tool.prefixes), (version.join("bin/lang"), vec![version]));
     }
 }

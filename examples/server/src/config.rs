@@ -220,6 +220,7 @@ impl Config {
                 output_bytes: self.limit_output_bytes,
                 file_bytes: self.limit_file_bytes,
                 cpu_millis: self.limit_cpus,
+                ..Limits::RUN
             },
             compile: Limits::COMPILE,
             source_chars: usize::try_from(self.max_source_chars).unwrap_or(usize::MAX),

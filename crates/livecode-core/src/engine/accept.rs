@@ -221,14 +221,5 @@ impl Engine {
 
 /// Whether all that was asked for is in what was accepted. What wasn't asked for was the host's default of that time.
 fn fits(asked: &LimitRequest, accepted: &LimitRequest) -> bool {
-    let filled = LimitRequest {
-        wall_time_ms: asked.wall_time_ms.or(accepted.wall_time_ms),
-        cpu_time_ms: asked.cpu_time_ms.or(accepted.cpu_time_ms),
-        memory_bytes: asked.memory_bytes.or(accepted.memory_bytes),
-        processes: asked.processes.or(accepted.processes),
-        output_bytes: asked.output_bytes.or(accepted.output_bytes),
-        file_bytes: asked.file_bytes.or(accepted.file_bytes),
-        cpu_millis: asked.cpu_millis.or(accepted.cpu_millis),
-    };
-    filled == *accepted
+    asked.or(accepted) == *accepted
 }

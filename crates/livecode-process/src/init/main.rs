@@ -13,10 +13,13 @@
 //! ```
 
 mod cgroup;
+mod collect;
+mod landlock;
 mod packets;
 #[path = "../protocol.rs"]
 mod protocol;
 mod root;
+mod run;
 mod runs;
 mod sys;
 mod world;
@@ -125,6 +128,7 @@ fn help(host: &OwnedFd) -> io::Result<()> {
         directories: hello.cgroups.iter().copied().zip(fds).collect(),
         name: hello.cgroup_name.clone(),
     };
-    packets::send(host, protocol::READY)?;
-    runs::serve(host, &hello, &parents)
+    let landlock = landlock::version();
+    packets::send(host, &[protocol::READY, &[landlock]].concat())?;
+    runs::serve(host, &hello, &parents, landlock)
 }

@@ -33,6 +33,7 @@ struct Msghdr {
 
 unsafe extern "C" {
     fn recvmsg(socket: c_int, message: *mut Msghdr, flags: c_int) -> isize;
+    fn sendmsg(socket: c_int, message: *const Msghdr, flags: c_int) -> isize;
     #[link_name = "send"]
     fn c_send(socket: c_int, bytes: *const c_void, len: usize, flags: c_int) -> isize;
     fn socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut [c_int; 2]) -> c_int;
@@ -75,6 +76,31 @@ pub(crate) fn send(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: bytes and their length.
     check(unsafe { c_send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), MSG_NOSIGNAL) } as i64)
         .map(drop)
+}
+
+/// Sends a packet with a descriptor.
+pub(crate) fn send_with(socket: &impl AsRawFd, bytes: &[u8], fd: &impl AsRawFd) -> io::Result<()> {
+    /// The header of a control message, and the descriptor padded to a word.
+    #[repr(C)]
+    struct Control {
+        len: usize,
+        level: c_int,
+        kind: c_int,
+        fd: c_int,
+        padding: c_int,
+    }
+    let len = size_of::<Control>() - size_of::<c_int>();
+    let mut control = Control { len, level: SOL_SOCKET, kind: SCM_RIGHTS, fd: fd.as_raw_fd(), padding: 0 };
+    let mut part = Iovec { base: bytes.as_ptr().cast_mut().cast(), len: bytes.len() };
+    // SAFETY: all zeroes is an empty message.
+    let mut message: Msghdr = unsafe { zeroed() };
+    message.iov = &raw mut part;
+    message.iov_len = 1;
+    message.control = (&raw mut control).cast();
+    message.control_len = size_of::<Control>();
+    // SAFETY: the message points to bytes and a control area that live through the call, with their lengths; neither is
+    // written.
+    check(unsafe { sendmsg(socket.as_raw_fd(), &raw const message, MSG_NOSIGNAL) } as i64).map(drop)
 }
 
 /// Two ends of a packet socket.

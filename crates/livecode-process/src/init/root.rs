@@ -5,7 +5,7 @@
 
 use std::{
     env, fs, io,
-    os::unix::fs::symlink,
+    os::{fd::OwnedFd, unix::fs::symlink},
     path::{Component, Path},
 };
 
@@ -36,8 +36,23 @@ const MASKED: [&str; 16] = [
     "/proc/kpagecount",
 ];
 
-/// The most files and directories that a run may have at a time.
-const INODES: u32 = 65_536;
+/// Directories of the same kind, which are covered by an empty one.
+const HIDDEN: [&str; 8] = [
+    "/proc/acpi",
+    "/proc/bus",
+    "/proc/driver",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/pressure",
+    "/proc/scsi",
+    "/proc/tty",
+];
+
+/// What our own directories and the program's entry file take, and are not counted.
+const OWN_INODES: u64 = 4;
+
+/// Covers what is hidden: an empty directory of the root's, before it's covered itself.
+const EMPTY: &str = "/dev/shm";
 
 /// Who the program is, by name.
 const ACCOUNTS: [(&str, &str); 4] = [
@@ -127,17 +142,19 @@ fn show(path: &str) -> io::Result<()> {
 }
 
 /// What is a run's own. For its init, which is alone in its namespaces.
-pub(crate) fn furnish(file_bytes: u64) -> io::Result<()> {
+pub(crate) fn furnish((file_bytes, files): (u64, u32)) -> io::Result<()> {
     during("mount /proc", mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, ""))?;
-    for path in MASKED {
-        match bind("/dev/null", path) {
-            Ok(()) => {}
-            // This kernel has no such file.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return during(path, Err(error)),
+    for (cover, paths) in [("/dev/null", &MASKED[..]), (EMPTY, &HIDDEN[..])] {
+        for path in paths {
+            match bind(cover, path) {
+                Ok(()) => {}
+                // This kernel has no such file.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return during(path, Err(error)),
+            }
         }
     }
-    let size = format!("size={file_bytes},nr_inodes={INODES},mode=755,uid=1000,gid=1000");
+    let size = format!("{},mode=755,uid=1000,gid=1000", room(file_bytes, files));
     during("mount the work directory", mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, &size))?;
     for (directory, at) in [("work", "/work"), ("shm", "/dev/shm"), ("tmp", "/tmp")] {
         let directory = format!("/tmp/{directory}");
@@ -145,4 +162,20 @@ pub(crate) fn furnish(file_bytes: u64) -> io::Result<()> {
         during(at, bind(&directory, at))?;
     }
     env::set_current_dir("/work")
+}
+
+fn inodes(files: u32) -> u64 {
+    u64::from(files) + OWN_INODES
+}
+
+fn room(file_bytes: u64, files: u32) -> String {
+    format!("size={file_bytes},nr_inodes={}", inodes(files))
+}
+
+/// Gives a run's file system, by a directory that it's mounted at, another size: for a step that may have less or more than
+/// the one before. Fails where it holds more.
+pub(crate) fn resize(directory: &OwnedFd, (file_bytes, files): (u64, u32)) -> io::Result<()> {
+    let options = [("size", file_bytes.to_string()), ("nr_inodes", inodes(files).to_string())];
+    let options = options.each_ref().map(|(name, value)| (*name, value.as_str()));
+    sys::reconfigure(directory, &options)
 }

@@ -13,8 +13,9 @@ use crate::{
     map_ids, packets,
     protocol::{End, Hello, Message, Report, Request, Step},
     root::during,
+    run::Run,
     sys::{self, Fork, PollFd},
-    world::{INSIDE_ID, News, Streams, World, be_init},
+    world::{INSIDE_ID, Namespaces, Streams, World, be_init},
 };
 
 const NAMESPACES: u64 = sys::CLONE_NEWUSER
@@ -27,30 +28,14 @@ const NAMESPACES: u64 = sys::CLONE_NEWUSER
 /// The host uids that belong to one helper.
 const RUNS_AT_A_TIME: u32 = 1024;
 
-/// How often used CPU time is looked at, at the least.
-const CPU_CHECK: Duration = Duration::from_millis(10);
-
 /// How long a cgroup whose processes are gone may refuse to be removed, and how often that is tried.
 const REMOVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(1));
 
-/// A run between its request and the death of its init.
-struct Run {
-    host: OwnedFd,
-    /// None once init has closed its end.
-    control: Option<OwnedFd>,
-    pidfd: OwnedFd,
-    group: Option<Group>,
+/// A run that init has begun to make the world of.
+struct Begun {
     steps: Vec<Step>,
-    slot: u32,
-    step: usize,
-    /// The current step's start; none before it and after its end.
-    started: Option<Instant>,
-    next_cpu_check: Option<Instant>,
-    report: Report,
-    /// There was no room for the next step.
-    overfull: bool,
-    /// Why it's being killed, or how it ended.
-    end: Option<End>,
+    control: OwnedFd,
+    pidfd: OwnedFd,
 }
 
 /// A cgroup whose processes are gone, to be removed.
@@ -59,9 +44,17 @@ struct Empty {
     since: Instant,
 }
 
-pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents) -> io::Result<()> {
-    let mut serving =
-        Serving { hello, parents, runs: Vec::new(), empty: Vec::new(), free_slots: Vec::new(), made: 0 };
+pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents, landlock: u8) -> io::Result<()> {
+    let mut serving = Serving {
+        hello,
+        parents,
+        landlock,
+        outside: Namespaces::own()?,
+        runs: Vec::new(),
+        empty: Vec::new(),
+        free_slots: Vec::new(),
+        made: 0,
+    };
     while serving.turn(host)? {}
     serving.end_all();
     Ok(())
@@ -70,6 +63,8 @@ pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents) -> io::Res
 struct Serving<'a> {
     hello: &'a Hello,
     parents: &'a Parents,
+    landlock: u8,
+    outside: Namespaces,
     runs: Vec<Run>,
     empty: Vec<Empty>,
     /// Host uids that no living run has, as offsets.
@@ -82,8 +77,7 @@ impl Serving<'_> {
     fn turn(&mut self, host: &OwnedFd) -> io::Result<bool> {
         let mut polled = vec![PollFd::readable(host)];
         for run in &self.runs {
-            // A host that has been heard has said all it can say.
-            let wanted = run.end.is_none().then_some(&run.host);
+            let wanted = (!run.host_is_done).then_some(&run.host);
             polled.extend([wanted, run.control.as_ref(), Some(&run.pidfd)].map(PollFd::readable_if_any));
         }
         sys::poll(&mut polled, self.patience())?;
@@ -95,6 +89,7 @@ impl Serving<'_> {
                 run.listen();
             }
             if wanted {
+                run.host_is_done = true;
                 run.stop(End::Killed);
             }
             run.check_time();
@@ -112,7 +107,7 @@ impl Serving<'_> {
 
     fn patience(&self) -> Option<i32> {
         let now = Instant::now();
-        let times = self.runs.iter().flat_map(|run| [run.deadline(), run.next_cpu_check]).flatten();
+        let times = self.runs.iter().filter_map(Run::next_check);
         let removal = (!self.empty.is_empty()).then(|| now + REMOVAL.1);
         let next = times.chain(removal).min()?;
         // Rounded up, or the last millisecond would be spent in a busy loop.
@@ -139,18 +134,20 @@ impl Serving<'_> {
             self.free_slots.pop().unwrap_or_else(|| u32::try_from(self.runs.len()).unwrap_or(u32::MAX));
         let mut group = None;
         match self.make_world(&mut fds, slot, &mut group) {
-            Ok((steps, control, pidfd)) => self.runs.push(Run {
+            Ok(Begun { steps, control, pidfd }) => self.runs.push(Run {
                 host,
+                host_is_done: false,
                 control: Some(control),
+                work: None,
                 pidfd,
                 group,
                 steps,
                 slot,
                 step: 0,
                 started: None,
+                told: Some(Instant::now()),
                 next_cpu_check: None,
                 report: Report::default(),
-                overfull: false,
                 end: None,
             }),
             Err(error) => {
@@ -167,14 +164,15 @@ impl Serving<'_> {
         fds: &mut impl Iterator<Item = OwnedFd>,
         slot: u32,
         made: &mut Option<Group>,
-    ) -> io::Result<(Vec<Step>, OwnedFd, OwnedFd)> {
+    ) -> io::Result<Begun> {
         let mut descriptor = || fds.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
         let request = read_request(descriptor()?)?;
         let streams = Streams {
             stdin: descriptor()?,
             stdout: descriptor()?,
             stderr: descriptor()?,
-            compile: fds.next(),
+            compile: (request.steps.len() > 1).then(&mut descriptor).transpose()?,
+            collect: (!request.collect.is_empty()).then(descriptor).transpose()?,
         };
         if slot >= RUNS_AT_A_TIME {
             return Err(io::Error::other("too many runs at a time for one sandbox: 1,024 are possible"));
@@ -210,7 +208,10 @@ impl Serving<'_> {
                 control: inner,
                 entrances,
                 seccomp: &self.hello.seccomp,
-                counted: group.is_some(),
+                landlock: self.landlock,
+                shown: &self.hello.shown,
+                cgroup: group.map(|_| format!("/{}/{}", self.parents.name, self.made)),
+                outside: &self.outside,
                 clear_groups: self.hello.first_uid.is_some(),
             }),
             Fork::Parent { pid, pidfd } => {
@@ -222,7 +223,7 @@ impl Serving<'_> {
                     sys::reap(&pidfd)?;
                     return Err(error);
                 }
-                Ok((request.steps, control, pidfd))
+                Ok(Begun { steps: request.steps, control, pidfd })
             }
         }
     }
@@ -238,7 +239,7 @@ impl Serving<'_> {
             let counted = group.counted();
             run.report.cpu_ns = group.cpu_ns().unwrap_or(0);
             run.report.memory_peak_bytes = counted.memory_peak_bytes;
-            run.report.oom_kills = counted.oom_kills + u64::from(run.overfull);
+            run.report.oom_kills += counted.oom_kills;
             run.report.fork_failures = counted.fork_failures;
         }
         run.report.end = match run.end {
@@ -291,120 +292,4 @@ fn read_request(file: OwnedFd) -> io::Result<Request> {
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
     Request::decode(&bytes).map_err(|_| io::Error::other("the request is damaged"))
-}
-
-impl Run {
-    /// Hears what init has to say. Only called where there is something, or init is dead: never waits.
-    fn listen(&mut self) {
-        let mut packet = [0; 4096];
-        while let Some(control) = &self.control {
-            let mut polled = [PollFd::readable(control)];
-            match sys::poll(&mut polled, Some(0)) {
-                Ok(()) if polled[0].is_ready() => {}
-                Ok(()) | Err(_) => return,
-            }
-            match packets::receive(control, &mut packet) {
-                Ok((0, _)) | Err(_) => self.control = None,
-                Ok((len, _)) => {
-                    if let Some(news) = News::decode(&packet[..len]) {
-                        self.hear(news);
-                    }
-                }
-            }
-        }
-    }
-
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Started { own_cpu_ns } => {
-                let now = Instant::now();
-                if let Some(group) = &mut self.group {
-                    if self.step == 0 {
-                        group.disregard_cpu(own_cpu_ns);
-                    }
-                    self.next_cpu_check = Some(now + CPU_CHECK);
-                }
-                self.started = Some(now);
-            }
-            News::Ended { wall_ns, status } => {
-                self.report.wall_ns = wall_ns;
-                self.started = None;
-                self.next_cpu_check = None;
-                if status == 0 && self.step + 1 < self.steps.len() && self.end.is_none() {
-                    self.go_on();
-                } else {
-                    self.end = Some(End::Status(status));
-                }
-            }
-            News::NotStarted(reason) => {
-                self.end = Some(End::NotStarted);
-                self.report.message = reason;
-            }
-            News::Failed(reason) => {
-                self.end.get_or_insert(End::Failed);
-                self.report.message = reason;
-            }
-        }
-    }
-
-    /// Lets init begin the next step.
-    fn go_on(&mut self) {
-        self.step += 1;
-        if let Err(error) = self.allow_step() {
-            if error.kind() == io::ErrorKind::ResourceBusy {
-                // What the step before left in memory, files above all, is more than the next one may have.
-                self.overfull = true;
-                return self.stop(End::Status(sys::SIGKILL));
-            }
-            self.report.message = error.to_string();
-            self.stop(End::Failed);
-        }
-    }
-
-    fn allow_step(&mut self) -> io::Result<()> {
-        if let Some(group) = &mut self.group {
-            group.count_anew();
-            during("limit the cgroup", group.limit(&self.steps[self.step]))?;
-        }
-        match &self.control {
-            Some(control) => during("go on", packets::send(control, b"g")),
-            None => Ok(()),
-        }
-    }
-
-    /// When the current step's wall time is up.
-    fn deadline(&self) -> Option<Instant> {
-        self.started?.checked_add(Duration::from_nanos(self.steps.get(self.step)?.wall_ns))
-    }
-
-    fn check_time(&mut self) {
-        let now = Instant::now();
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
-            return self.stop(End::WallTime);
-        }
-        let Some(step) = self.steps.get(self.step) else {
-            return;
-        };
-        if self.next_cpu_check.is_some_and(|check| check <= now) {
-            let used = self.group.as_ref().and_then(Group::cpu_ns).unwrap_or(0);
-            if used >= step.cpu_ns {
-                return self.stop(End::CpuTime);
-            }
-            // With every core at work it can't be used up sooner than this.
-            let cores = thread::available_parallelism().map_or(1, usize::from) as u32;
-            self.next_cpu_check = Some(now + CPU_CHECK.max(Duration::from_nanos(step.cpu_ns - used) / cores));
-        }
-    }
-
-    /// Kills everything; its death is heard of by the pidfd.
-    fn stop(&mut self, why: End) {
-        self.end.get_or_insert(why);
-        if let Some(started) = self.started.take() {
-            self.report.wall_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        }
-        self.next_cpu_check = None;
-        if let Err(error) = sys::kill(&self.pidfd) {
-            self.report.message = format!("kill: {error}");
-        }
-    }
 }

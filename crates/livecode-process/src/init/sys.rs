@@ -1,5 +1,8 @@
 //! The kernel's calls that std doesn't have, each wrapped so that the rest of the program is safe code.
 
+mod files;
+mod landlock;
+
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_ulong, c_void},
     io,
@@ -8,6 +11,8 @@ use std::{
     path::Path,
     ptr,
 };
+
+pub(crate) use self::{files::*, landlock::*};
 
 pub(crate) const CLONE_NEWNS: u64 = 0x0002_0000;
 pub(crate) const CLONE_NEWCGROUP: u64 = 0x0200_0000;
@@ -33,20 +38,12 @@ const MOUNT_ATTR_NOSUID: u64 = 2;
 const MOUNT_ATTR_NODEV: u64 = 4;
 const AT_RECURSIVE: c_uint = 0x8000;
 const AT_FDCWD: c_int = -100;
-const AT_REMOVEDIR: c_int = 0x200;
 
 pub(crate) const SIGKILL: c_int = 9;
 const SIGCHLD: u64 = 17;
 const SIGPIPE: c_int = 13;
 const P_PIDFD: c_int = 3;
 const WEXITED: c_int = 4;
-const O_RDONLY: c_int = 0;
-const O_WRONLY: c_int = 1;
-const O_CLOEXEC: c_int = 0o2_000_000;
-#[cfg(target_arch = "aarch64")]
-const O_DIRECTORY: c_int = 0o40_000;
-#[cfg(not(target_arch = "aarch64"))]
-const O_DIRECTORY: c_int = 0o200_000;
 
 pub(crate) const PR_SET_PDEATHSIG: c_int = 1;
 pub(crate) const PR_SET_DUMPABLE: c_int = 4;
@@ -78,6 +75,7 @@ const SYS_CAPSET: c_long = 91;
 pub(crate) enum Resource {
     Cpu = 0,
     Fsize = 1,
+    Data = 2,
     Stack = 3,
     Core = 4,
     Nproc = 6,
@@ -180,9 +178,6 @@ unsafe extern "C" {
     fn clock_gettime(clock: c_int, time: *mut [i64; 2]) -> c_int;
     #[link_name = "umask"]
     fn c_umask(mask: c_uint) -> c_uint;
-    fn openat(directory: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
-    fn mkdirat(directory: c_int, path: *const c_char, mode: c_uint) -> c_int;
-    fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
 }
 
 pub(crate) fn check(result: impl Into<i64>) -> io::Result<i64> {
@@ -457,33 +452,4 @@ pub(crate) fn own_cpu_ns() -> io::Result<u64> {
 pub(crate) fn umask(mask: u32) {
     // SAFETY: no memory is involved; it can't fail.
     unsafe { c_umask(mask) };
-}
-
-fn open_at(directory: &OwnedFd, name: &str, flags: c_int) -> io::Result<OwnedFd> {
-    let name = c_string(name)?;
-    // SAFETY: a string that lives through the call; without O_CREAT there is no mode.
-    let fd = check(unsafe { openat(directory.as_raw_fd(), name.as_ptr(), flags | O_CLOEXEC) })?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-pub(crate) fn open_read(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    open_at(directory, name, O_RDONLY)
-}
-
-pub(crate) fn open_write(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    open_at(directory, name, O_WRONLY)
-}
-
-pub(crate) fn make_directory(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    let c_name = c_string(name)?;
-    // SAFETY: a string that lives through the call.
-    check(unsafe { mkdirat(directory.as_raw_fd(), c_name.as_ptr(), 0o755) })?;
-    open_at(directory, name, O_RDONLY | O_DIRECTORY)
-}
-
-pub(crate) fn remove_directory(directory: &OwnedFd, name: &str) -> io::Result<()> {
-    let name = c_string(name)?;
-    // SAFETY: a string that lives through the call.
-    check(unsafe { unlinkat(directory.as_raw_fd(), name.as_ptr(), AT_REMOVEDIR) }).map(drop)
 }

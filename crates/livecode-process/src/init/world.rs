@@ -5,11 +5,12 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
     time::Instant,
 };
 
 use crate::{
-    packets,
+    collect, landlock, packets,
     protocol::{Request, Step},
     root::{self, during},
     sys::{self, Fork, Resource},
@@ -25,6 +26,8 @@ pub(crate) struct Streams {
     pub(crate) stderr: OwnedFd,
     /// Both streams of every step before the last.
     pub(crate) compile: Option<OwnedFd>,
+    /// Where files go that are to be collected.
+    pub(crate) collect: Option<OwnedFd>,
 }
 
 /// What init tells the helper.
@@ -32,8 +35,8 @@ pub(crate) struct Streams {
 pub(crate) enum News {
     /// The step's process is about to be. Init has used so much CPU time until now.
     Started { own_cpu_ns: u64 },
-    /// It ended, after so many nanoseconds, with this raw status.
-    Ended { wall_ns: u64, status: i32 },
+    /// It ended, after so many nanoseconds, with this raw status; and whether its file system was full.
+    Ended { wall_ns: u64, status: i32, files_full: bool },
     /// Its command could not be executed.
     NotStarted(String),
     /// We failed.
@@ -44,8 +47,8 @@ impl News {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Started { own_cpu_ns } => [&[0], &own_cpu_ns.to_le_bytes()[..]].concat(),
-            Self::Ended { wall_ns, status } => {
-                [&[1], &wall_ns.to_le_bytes()[..], &status.to_le_bytes()].concat()
+            Self::Ended { wall_ns, status, files_full } => {
+                [&[1, u8::from(*files_full)], &wall_ns.to_le_bytes()[..], &status.to_le_bytes()].concat()
             }
             Self::NotStarted(reason) => [&[2], reason.as_bytes()].concat(),
             Self::Failed(reason) => [&[3], reason.as_bytes()].concat(),
@@ -58,9 +61,11 @@ impl News {
         match tag {
             0 => Some(Self::Started { own_cpu_ns: u64::from_le_bytes(rest.try_into().ok()?) }),
             1 => {
+                let (files_full, rest) = rest.split_first()?;
                 let (wall_ns, status) = rest.split_first_chunk()?;
                 let status = i32::from_le_bytes(status.try_into().ok()?);
-                Some(Self::Ended { wall_ns: u64::from_le_bytes(*wall_ns), status })
+                let wall_ns = u64::from_le_bytes(*wall_ns);
+                Some(Self::Ended { wall_ns, status, files_full: *files_full == 1 })
             }
             2 => Some(Self::NotStarted(text())),
             3 => Some(Self::Failed(text())),
@@ -77,8 +82,14 @@ pub(crate) struct World<'a> {
     pub(crate) control: OwnedFd,
     pub(crate) entrances: Vec<File>,
     pub(crate) seccomp: &'a [u8],
-    /// Whether a cgroup counts processes.
-    pub(crate) counted: bool,
+    /// The version to be used; 0 for none.
+    pub(crate) landlock: u8,
+    /// What is shown of the host's.
+    pub(crate) shown: &'a [String],
+    /// What the run's cgroups end in, where it has some.
+    pub(crate) cgroup: Option<String>,
+    /// The namespaces of whoever made this world.
+    pub(crate) outside: &'a Namespaces,
     /// Whether the helper may change groups: not where an ordinary user started it.
     pub(crate) clear_groups: bool,
 }
@@ -98,12 +109,16 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
     let mut keep: Vec<_> = [&streams.stdin, &streams.stdout, &streams.stderr, &world.control]
         .into_iter()
         .chain(&streams.compile)
+        .chain(&streams.collect)
         .map(AsRawFd::as_raw_fd)
         .chain(world.entrances.iter().map(AsRawFd::as_raw_fd))
         .collect();
     sys::close_others(&mut keep)?;
     for mut entrance in std::mem::take(&mut world.entrances) {
         during("enter the cgroup", entrance.write_all(b"0"))?;
+    }
+    if let Some(path) = &world.cgroup {
+        during("check the cgroup", check_cgroup(path))?;
     }
     // The first go: the user namespace is mapped.
     wait_for_go(&world.control)?;
@@ -113,7 +128,8 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
     during("name the host", sys::sethostname(c"sandbox"))?;
     sys::umask(0o022);
     let steps = &world.request.steps;
-    root::furnish(steps.iter().map(|step| step.file_bytes).max().unwrap_or(0))?;
+    let first = steps.first().ok_or_else(|| io::Error::other("a request has no steps"))?;
+    root::furnish(first.room())?;
     place_files(&world.request.files)?;
     during("give up capabilities", sys::drop_capabilities())?;
     during("give up new privileges", sys::set_process(sys::PR_SET_NO_NEW_PRIVS, 1))?;
@@ -127,6 +143,13 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+impl Step {
+    /// How large the file system has to be.
+    pub(crate) fn room(&self) -> (u64, u32) {
+        (self.file_bytes, self.files)
+    }
 }
 
 fn wait_for_go(control: &OwnedFd) -> io::Result<()> {
@@ -149,10 +172,16 @@ fn place_files(files: &[(String, Vec<u8>)]) -> io::Result<()> {
 
 /// Runs a step to its end; says whether the next one may follow.
 fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
-    let env = strings(&world.request.env)?;
+    let env = strings(&step.env)?;
     let (path, argv) = (sys::c_string(step.path.clone())?, strings(&step.argv)?);
     let (mut trouble, report) = io::pipe()?;
-    packets::send(&world.control, &News::Started { own_cpu_ns: sys::own_cpu_ns()? }.encode())?;
+    let started = News::Started { own_cpu_ns: sys::own_cpu_ns()? }.encode();
+    if world.request.steps.iter().all(|other| other.room() == step.room()) {
+        packets::send(&world.control, &started)?;
+    } else {
+        // The helper will change its size; we have given up the power to.
+        packets::send_with(&world.control, &started, &sys::open_path("/work")?)?;
+    }
     let began = Instant::now();
     let main = match sys::fork(0, None)? {
         Fork::Child => {
@@ -185,12 +214,17 @@ fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
         }
     };
     let wall_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    if !is_last {
-        // Whatever the step left running must not see the next one. The last one's go with us.
+    let files_full = status != 0 && sys::is_full("/work")?;
+    let to_collect = if is_last { world.streams.collect.as_ref() } else { None };
+    if !is_last || to_collect.is_some() {
+        // Whatever the step left running must see neither the next one nor a file being read. Else it goes with us.
         sys::kill_all_but_me();
         while sys::wait(-1).is_some() {}
     }
-    packets::send(&world.control, &News::Ended { wall_ns, status }.encode())?;
+    packets::send(&world.control, &News::Ended { wall_ns, status, files_full }.encode())?;
+    if let Some(to) = to_collect {
+        collect::send(&world.request.collect, world.request.collect_bytes, to)?;
+    }
     Ok(status == 0 && !is_last)
 }
 
@@ -218,15 +252,19 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
     // It closes itself on exec, which is how init learns of it.
     sys::close_others(&mut [report])?;
     // Where a cgroup counts, it has to be met first, for it tells of it.
-    let processes = u64::from(step.processes) * if world.counted { 2 } else { 1 } + 1;
+    let counted = world.cgroup.is_some();
+    let processes = u64::from(step.processes) * if counted { 2 } else { 1 } + 1;
+    let data = if counted { u64::MAX } else { step.memory_bytes };
+    let open_files = u64::from(step.open_files);
     let cpu_seconds = step.cpu_ns.div_ceil(1_000_000_000) + 1;
     for (resource, soft, hard) in [
         (Resource::Cpu, cpu_seconds, cpu_seconds + 1),
         (Resource::Fsize, step.file_bytes, step.file_bytes),
-        (Resource::Stack, 8 << 20, 64 << 20),
+        (Resource::Data, data, data),
+        (Resource::Stack, step.stack_bytes, step.stack_bytes),
         (Resource::Core, 1, 1),
         (Resource::Nproc, processes, processes),
-        (Resource::Nofile, 1024, 1024),
+        (Resource::Nofile, open_files, open_files),
         (Resource::Memlock, 64 << 10, 64 << 10),
         (Resource::Msgqueue, 0, 0),
         (Resource::Nice, 0, 0),
@@ -234,12 +272,46 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
     ] {
         during("lower a resource limit", sys::lower_rlimit(resource, soft, hard))?;
     }
+    during("confine it by Landlock", landlock::confine(world.landlock, world.shown))?;
     during("install the system call filter", sys::install_seccomp(world.seccomp))?;
-    during("check the confinement", verify())
+    during("check the confinement", verify(world.outside))
+}
+
+/// The namespaces that a process is in, by their links in `/proc`.
+pub(crate) struct Namespaces([(&'static str, PathBuf); 7]);
+
+impl Namespaces {
+    pub(crate) fn own() -> io::Result<Self> {
+        let mut all =
+            ["user", "pid", "mnt", "net", "ipc", "uts", "cgroup"].map(|name| (name, PathBuf::new()));
+        for (name, link) in &mut all {
+            *link = fs::read_link(format!("/proc/self/ns/{name}"))?;
+        }
+        Ok(Self(all))
+    }
+}
+
+/// Before the program's first instruction: whether the kernel says that we are where we mean to be. Only our own cgroup's
+/// end of the path is known here, and enough.
+fn check_cgroup(path: &str) -> io::Result<()> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup")?;
+    let missing = ["memory", "pids", "cpu"].into_iter().find(|name| {
+        let is_in = |line: &&str| {
+            let mut parts = line.splitn(3, ':');
+            let controllers = parts.nth(1).unwrap_or_default();
+            // The one without names is the unified hierarchy.
+            controllers.is_empty() || controllers.split(',').any(|controller| controller == *name)
+        };
+        !cgroups.lines().filter(is_in).any(|line| line.ends_with(path))
+    });
+    match missing {
+        None => Ok(()),
+        Some(name) => Err(io::Error::other(format!("the process is not in the cgroup {path} of {name}"))),
+    }
 }
 
 /// Reads back from the kernel what must be in force. Fails closed.
-fn verify() -> io::Result<()> {
+fn verify(outside: &Namespaces) -> io::Result<()> {
     let status = fs::read_to_string("/proc/self/status")?;
     let none = "0000000000000000";
     let expected = [
@@ -255,6 +327,11 @@ fn verify() -> io::Result<()> {
         let found = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         if found != Some(value) {
             return Err(io::Error::other(format!("{name} is {found:?}, not {value}")));
+        }
+    }
+    for ((name, inside), (_, outside)) in Namespaces::own()?.0.iter().zip(&outside.0) {
+        if inside == outside {
+            return Err(io::Error::other(format!("the {name} namespace is not the run's own")));
         }
     }
     Ok(())

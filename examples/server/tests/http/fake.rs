@@ -100,7 +100,7 @@ impl Sandbox for Fake {
                     continue;
                 }
                 "env" => {
-                    for (name, value) in &program.env {
+                    for (name, value) in &program.run.env {
                         write(Stdio::Stdout, format!("{name}={value}\n").into()).await;
                     }
                     continue;

@@ -147,6 +147,62 @@ except OSError as error:
     assert_eq!(run.captured.stdout, "True True\n", "{:?}", run.outcome);
 }
 
+pub async fn the_number_of_files_is_limited<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+made = 0
+try:
+    for n in range(1000): open(f'/tmp/{n}', 'w').close(); made += 1
+except OSError as error: print(made, error.errno)
+";
+    let limits = LimitRequest { files: Some(100), ..LimitRequest::default() };
+    let run = run(&sandbox, &limited(source, limits)).await;
+    // The program's own file is one of them.
+    assert_eq!(run.captured.stdout, "99 28\n", "{:?}", run.outcome);
+}
+
+pub async fn a_full_file_system_is_told<S: Sandbox>(sandbox: Arc<S>) {
+    for source in [
+        "with open('big', 'wb') as file:\n    for n in range(100): file.write(bytes(1_000_000))",
+        "for n in range(2000): open(f'{n}', 'w').close()",
+    ] {
+        let limits = LimitRequest { file_bytes: Some(8 * MIB), files: Some(1000), ..LimitRequest::default() };
+        let outcome = run(&sandbox, &limited(source, limits)).await.outcome;
+        let expected = Termination::FilesExceeded { bytes: 8 * MIB, files: 1000 };
+        assert_eq!(outcome.termination, expected, "{outcome:?}");
+    }
+}
+
+pub async fn open_files_are_limited<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+import resource
+held = []
+try:
+    for n in range(2000): held.append(open('/dev/null'))
+except OSError as error: print(error.errno, len(held) < 50)
+try: resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000)); print('raised')
+except (OSError, ValueError): print('refused')
+";
+    let limits = LimitRequest { open_files: Some(50), ..LimitRequest::default() };
+    let run = run(&sandbox, &limited(source, limits)).await;
+    assert_eq!(run.captured.stdout, "24 True\nrefused\n", "{:?}", run.outcome);
+}
+
+pub async fn the_stack_is_limited<S: Sandbox>(sandbox: Arc<S>) {
+    let source = "
+import ctypes, resource, sys, threading
+print(*resource.getrlimit(resource.RLIMIT_STACK))
+sys.stdout.flush()
+sys.setrecursionlimit(10**9)
+nested = []
+for n in range(10**6): nested = [nested]
+repr(nested) if False else (lambda f: f(f))(lambda f: f(f))
+";
+    let limits = LimitRequest { stack_bytes: Some(MIB), ..LimitRequest::default() };
+    let run = run(&sandbox, &limited(source, limits)).await;
+    assert_eq!(run.captured.stdout, format!("{MIB} {MIB}\n"), "{:?}", run.outcome);
+    assert!(!run.outcome.is_success(), "{:?}", run.outcome);
+}
+
 pub async fn a_program_that_fits_meets_no_limit<S: Sandbox>(sandbox: Arc<S>) {
     let source = "
 import concurrent.futures, os

@@ -37,6 +37,10 @@ macro_rules! sandbox_suite {
             a_compiler_that_leaves_nothing_is_a_compile_error
             a_compiler_that_leaves_too_much_is_no_failure_of_ours
             a_compiler_that_hangs_is_a_compile_error
+            the_environment_asked_for_is_the_programs_alone
+            files_are_brought_back
+            only_plain_files_are_brought_back
+            a_run_that_is_ended_brings_nothing_back
             the_version_is_asked_inside
             usage_is_what_was_used
             input_arrives_whole
@@ -50,6 +54,7 @@ macro_rules! sandbox_suite {
             the_streams_can_be_opened_by_name
             output_before_a_kill_is_kept
             too_much_output_is_cut_and_the_program_goes_on
+            too_much_output_ends_the_program_where_the_host_says_so
             the_end_of_the_main_process_is_the_end
             wall_time_is_limited
             a_stopped_program_runs_out_of_wall_time
@@ -62,6 +67,10 @@ macro_rules! sandbox_suite {
             processes_are_limited
             a_fork_bomb_ends
             files_are_limited
+            the_number_of_files_is_limited
+            a_full_file_system_is_told
+            open_files_are_limited
+            the_stack_is_limited
             a_program_that_fits_meets_no_limit
             a_cancelled_program_ends
             a_run_cancelled_before_its_start_ends

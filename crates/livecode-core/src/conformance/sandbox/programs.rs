@@ -134,19 +134,98 @@ pub async fn a_compiler_that_leaves_nothing_is_a_compile_error<S: Sandbox>(sandb
 }
 
 pub async fn a_compiler_that_leaves_too_much_is_no_failure_of_ours<S: Sandbox>(sandbox: Arc<S>) {
-    let compiler = "
+    let leaving = |megabytes| {
+        format!(
+            "
 import os
 os.mkdir('out')
 open('out/program.py', 'w').write('print(1)')
 with open('/tmp/big', 'wb') as file:
-    for n in range(100): file.write(bytes(1_000_000))
-";
-    let (runner, spec) = compiled(sandbox, compiler);
+    for n in range({megabytes}): file.write(bytes(1_000_000))
+"
+        )
+    };
     let limits = LimitRequest { memory_bytes: Some(32 * 1024 * 1024), ..LimitRequest::default() };
-    let outcome = runner.run(&spec.limits(limits)).await.unwrap().outcome;
+    let (runner, spec) = compiled(sandbox, &leaving(40));
+    let outcome = runner.run(&spec.clone().limits(limits)).await.unwrap().outcome;
     if outcome.unprotected.is_empty() {
         assert_eq!(outcome.termination.error_type(), Some(ErrorType::MemoryLimitError), "{outcome:?}");
     }
+    // More than the program's own files may have.
+    let spec = ExecutionSpec { files: vec![SourceFile::new("compiler.py", leaving(100))], ..spec };
+    let outcome = runner.run(&spec).await.unwrap().outcome;
+    assert!(matches!(outcome.termination, Termination::FilesExceeded { .. }), "{outcome:?}");
+}
+
+pub async fn the_environment_asked_for_is_the_programs_alone<S: Sandbox>(sandbox: Arc<S>) {
+    let compiler = "
+import os, shutil
+assert 'GREETING' not in os.environ
+os.mkdir('out'); shutil.copy('main.src', 'out/program.py')
+";
+    let (runner, mut spec) = compiled(sandbox, compiler);
+    spec.source_code = "import os; print(os.environ['GREETING'])".into();
+    spec.env = [("GREETING".into(), "hello".into())].into();
+    let run = runner.run(&spec).await.unwrap();
+    assert_eq!(run.captured.stdout, "hello\n", "{run:?}");
+}
+
+/// A program that leaves files of every kind; all but one or two are no files to be brought back.
+const LEAVES: &str = "
+import os, sys
+os.makedirs('out/deep')
+open('out/deep/data.bin', 'wb').write(bytes(range(256)) * 1000)
+open('empty', 'w').close()
+os.symlink('/etc/passwd', 'link')
+os.symlink('out', 'directory-link')
+os.symlink('/proc/self/environ', 'proc')
+open('named', 'w').write('x'); os.link('named', 'named-twice')
+os.mkfifo('fifo')
+open('closed', 'w').write('x'); os.chmod('closed', 0)
+with open('huge', 'wb') as file: file.truncate(60_000_000)
+sys.exit(3)
+";
+
+pub async fn files_are_brought_back<S: Sandbox>(sandbox: Arc<S>) {
+    let paths = ["out/deep/data.bin", "main.py", "empty"];
+    let run = Runner::shared(sandbox).collect(paths).run(&python(LEAVES)).await.unwrap();
+    assert_eq!(run.outcome.termination, Termination::Exited { code: 3 });
+    let files = run.outcome.files;
+    assert_eq!(files.iter().map(|file| &file.path[..]).collect::<Vec<_>>(), paths);
+    let bytes: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(1000);
+    assert_eq!(files[0].content.as_deref(), Ok(&bytes[..]));
+    assert_eq!(files[1].content.as_deref(), Ok(LEAVES.as_bytes()));
+    assert_eq!(files[2].content.as_deref(), Ok(&b""[..]));
+}
+
+pub async fn only_plain_files_are_brought_back<S: Sandbox>(sandbox: Arc<S>) {
+    let refused = [
+        "link",
+        "directory-link/deep/data.bin",
+        "proc",
+        "named",
+        "fifo",
+        "closed",
+        "huge",
+        "out",
+        "not-there",
+    ];
+    let paths = refused.into_iter().chain(["empty"]);
+    let run = Runner::shared(sandbox.clone()).collect(paths).run(&python(LEAVES)).await.unwrap();
+    for file in &run.outcome.files[..refused.len()] {
+        assert!(file.content.is_err(), "{file:?}");
+    }
+    assert!(run.outcome.files[refused.len()].content.is_ok(), "{:?}", run.outcome.files);
+    let out_of_the_way = Runner::shared(sandbox).collect(["../etc/passwd"]).run(&python("1")).await;
+    assert_eq!(out_of_the_way.unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+pub async fn a_run_that_is_ended_brings_nothing_back<S: Sandbox>(sandbox: Arc<S>) {
+    let limits = LimitRequest { wall_time_ms: Some(500), ..LimitRequest::default() };
+    let spec = python("open('there', 'w').write('x')\nimport time; time.sleep(30)").limits(limits);
+    let run = Runner::shared(sandbox).collect(["there"]).run(&spec).await.unwrap();
+    assert!(matches!(run.outcome.termination, Termination::WallTimeExceeded { .. }), "{run:?}");
+    assert!(run.outcome.files[0].content.is_err(), "{run:?}");
 }
 
 pub async fn a_compiler_that_hangs_is_a_compile_error<S: Sandbox>(sandbox: Arc<S>) {

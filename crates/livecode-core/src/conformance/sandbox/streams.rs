@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LONG, expect_output, limited, millis, python, run, start, stdout};
-use crate::{LimitRequest, Sandbox, Termination};
+use crate::{LimitRequest, Overflow, Runner, Sandbox, Termination};
 
 pub async fn input_arrives_whole<S: Sandbox>(sandbox: Arc<S>) {
     let input: Vec<u8> = (0..3_000_000u32).map(|byte| byte.to_le_bytes()[byte as usize % 3]).collect();
@@ -124,6 +124,20 @@ sys.exit(3)
     assert_eq!(run.outcome.termination, Termination::Exited { code: 3 });
     assert_eq!(run.captured.stdout, "ä".repeat(500));
     assert_eq!((run.outcome.stdout_truncated, run.outcome.stderr_truncated), (true, false));
+}
+
+pub async fn too_much_output_ends_the_program_where_the_host_says_so<S: Sandbox>(sandbox: Arc<S>) {
+    let limits = LimitRequest { output_bytes: Some(1000), ..LimitRequest::default() };
+    let runner = Runner::shared(sandbox).overflow(Overflow::End);
+    for stream in ["stdout", "stderr"] {
+        let source =
+            format!("import sys, time; sys.{stream}.write('x' * 2000); sys.{stream}.flush(); time.sleep(30)");
+        let run = tokio::time::timeout(LONG, runner.run(&limited(&source, limits))).await.unwrap().unwrap();
+        assert_eq!(run.outcome.termination, Termination::OutputExceeded { limit: 1000 });
+        assert_eq!(run.captured.stdout.len() + run.captured.stderr.len(), 1000);
+    }
+    let fits = runner.run(&limited("print('x' * 999)", limits)).await.unwrap();
+    assert!(fits.outcome.is_success(), "{fits:?}");
 }
 
 pub async fn the_end_of_the_main_process_is_the_end<S: Sandbox>(sandbox: Arc<S>) {

@@ -120,6 +120,9 @@ fn full_spec() -> ExecutionSpec {
             output_bytes: Some(2),
             file_bytes: Some(3),
             cpu_millis: Some(4),
+            files: Some(5),
+            open_files: Some(6),
+            stack_bytes: Some(7),
             ..LimitRequest::default()
         },
     }

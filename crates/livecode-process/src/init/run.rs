@@ -1,0 +1,197 @@
+//! One run as the helper sees it: what its init says, and when it has to end.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cgroup::Group,
+    packets,
+    protocol::{End, Report, Step},
+    root::{self, during},
+    sys::{self, PollFd},
+    world::News,
+};
+
+/// How often used CPU time is looked at, at the least.
+const CPU_CHECK: Duration = Duration::from_millis(10);
+
+/// How long a world may take to be made, between our go and the program's first instruction.
+const SET_UP: Duration = Duration::from_secs(10);
+
+/// A run between its request and the death of its init.
+pub(crate) struct Run {
+    pub(crate) host: OwnedFd,
+    /// Whether the host has closed its end or asked for the end: it has said all it can say.
+    pub(crate) host_is_done: bool,
+    /// None once init has closed its end.
+    pub(crate) control: Option<OwnedFd>,
+    /// Where its files are; none where no step needs another size.
+    pub(crate) work: Option<OwnedFd>,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) group: Option<Group>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) slot: u32,
+    pub(crate) step: usize,
+    /// The current step's start; none before it and after its end.
+    pub(crate) started: Option<Instant>,
+    /// When init was told to go on and hasn't begun the step yet.
+    pub(crate) told: Option<Instant>,
+    pub(crate) next_cpu_check: Option<Instant>,
+    pub(crate) report: Report,
+    /// Why it's being killed, or how it ended.
+    pub(crate) end: Option<End>,
+}
+
+impl Run {
+    /// Hears what init has to say. Only called where there is something, or init is dead: never waits.
+    pub(crate) fn listen(&mut self) {
+        let mut packet = [0; 4096];
+        while let Some(control) = &self.control {
+            let mut polled = [PollFd::readable(control)];
+            match sys::poll(&mut polled, Some(0)) {
+                Ok(()) if polled[0].is_ready() => {}
+                Ok(()) | Err(_) => return,
+            }
+            match packets::receive(control, &mut packet) {
+                Ok((0, _)) | Err(_) => self.control = None,
+                Ok((len, fds)) => {
+                    self.work = fds.into_iter().next().or(self.work.take());
+                    if let Some(news) = News::decode(&packet[..len]) {
+                        self.hear(news);
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Started { own_cpu_ns } => {
+                let now = Instant::now();
+                self.told = None;
+                if let Some(group) = &mut self.group {
+                    if self.step == 0 {
+                        group.disregard_cpu(own_cpu_ns);
+                    }
+                    self.next_cpu_check = Some(now + CPU_CHECK);
+                }
+                self.started = Some(now);
+            }
+            News::Ended { wall_ns, status, files_full } => {
+                self.report.wall_ns = wall_ns;
+                self.report.files_full = files_full;
+                self.started = None;
+                self.next_cpu_check = None;
+                if status == 0 && self.step + 1 < self.steps.len() && self.end.is_none() {
+                    self.go_on();
+                } else {
+                    self.end = Some(End::Status(status));
+                }
+            }
+            News::NotStarted(reason) => {
+                self.end = Some(End::NotStarted);
+                self.report.message = reason;
+            }
+            News::Failed(reason) => {
+                self.end.get_or_insert(End::Failed);
+                self.report.message = reason;
+            }
+        }
+    }
+
+    /// Lets init begin the next step.
+    fn go_on(&mut self) {
+        self.step += 1;
+        if let Err(error) = self.allow_step() {
+            // What the step before left, files above all, is more than the next one may have.
+            if error.kind() == io::ErrorKind::ResourceBusy {
+                self.report.oom_kills = 1;
+                return self.stop(End::Status(sys::SIGKILL));
+            }
+            if error.kind() == io::ErrorKind::StorageFull {
+                self.report.files_full = true;
+                return self.stop(End::Status(sys::SIGKILL));
+            }
+            self.report.message = error.to_string();
+            self.stop(End::Failed);
+        }
+    }
+
+    fn allow_step(&mut self) -> io::Result<()> {
+        let (before, step) = (&self.steps[self.step - 1], &self.steps[self.step]);
+        if before.room() != step.room() {
+            let work =
+                self.work.as_ref().ok_or_else(|| io::Error::other("the work directory is not known"))?;
+            let resized = root::resize(work, step.room());
+            resized.map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidInput => io::ErrorKind::StorageFull.into(),
+                kind => io::Error::new(kind, format!("resize the work directory: {error}")),
+            })?;
+        }
+        if let Some(group) = &mut self.group {
+            group.count_anew();
+            during("limit the cgroup", group.limit(step))?;
+        }
+        self.told = Some(Instant::now());
+        match &self.control {
+            Some(control) => during("go on", packets::send(control, b"g")),
+            None => Ok(()),
+        }
+    }
+
+    /// When the current step's wall time is up, or ours to make its world.
+    fn deadline(&self) -> Option<Instant> {
+        match (self.started, self.told) {
+            (Some(started), _) => {
+                started.checked_add(Duration::from_nanos(self.steps.get(self.step)?.wall_ns))
+            }
+            (None, Some(told)) => told.checked_add(SET_UP),
+            (None, None) => None,
+        }
+    }
+
+    /// When something has to be looked at, without anybody saying so.
+    pub(crate) fn next_check(&self) -> Option<Instant> {
+        self.deadline().into_iter().chain(self.next_cpu_check).min()
+    }
+
+    pub(crate) fn check_time(&mut self) {
+        let now = Instant::now();
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            if self.started.is_some() {
+                return self.stop(End::WallTime);
+            }
+            self.report.message = format!("the world was not made within {} s", SET_UP.as_secs());
+            return self.stop(End::Failed);
+        }
+        let Some(step) = self.steps.get(self.step) else {
+            return;
+        };
+        if self.next_cpu_check.is_some_and(|check| check <= now) {
+            let used = self.group.as_ref().and_then(Group::cpu_ns).unwrap_or(0);
+            if used >= step.cpu_ns {
+                return self.stop(End::CpuTime);
+            }
+            // With every core at work it can't be used up sooner than this.
+            let cores = thread::available_parallelism().map_or(1, usize::from) as u32;
+            self.next_cpu_check = Some(now + CPU_CHECK.max(Duration::from_nanos(step.cpu_ns - used) / cores));
+        }
+    }
+
+    /// Kills everything; its death is heard of by the pidfd.
+    pub(crate) fn stop(&mut self, why: End) {
+        self.end.get_or_insert(why);
+        if let Some(started) = self.started.take() {
+            self.report.wall_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        }
+        self.told = None;
+        self.next_cpu_check = None;
+        if let Err(error) = sys::kill(&self.pidfd) {
+            self.report.message = format!("kill: {error}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A run's pipes and its socket, on the host's side.
+
+use std::{io, os::fd::OwnedFd};
+
+use bytes::{Bytes, BytesMut};
+use livecode_core::{CollectedFile, Error, Output, Result, Stdio};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixStream, unix::pipe},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::protocol::{Message, Report};
+
+/// How much is read from a pipe at once: what a pipe holds.
+const CHUNK: usize = 64 * 1024;
+
+pub(crate) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| {
+        let message = format!("can't {what}");
+        // No descriptors or no memory left: better later.
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+                Error::unavailable(message).with_source(error)
+            }
+            Some(_) | None => Error::internal(message).with_source(error),
+        }
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("make a pipe")(error.into()))
+}
+
+/// A pipe that we write and the program reads.
+pub(crate) fn outward() -> Result<(OwnedFd, pipe::Sender)> {
+    let (reading, writing) = pipe()?;
+    Ok((reading, pipe::Sender::from_owned_fd(writing).map_err(failed("watch a pipe"))?))
+}
+
+/// A pipe that the program writes and we read.
+pub(crate) fn inward() -> Result<(pipe::Receiver, OwnedFd)> {
+    let (reading, writing) = pipe()?;
+    Ok((pipe::Receiver::from_owned_fd(reading).map_err(failed("watch a pipe"))?, writing))
+}
+
+pub(crate) async fn feed(mut stdin: pipe::Sender, bytes: Bytes) {
+    // A program that has closed its input doesn't want any more of it.
+    stdin.write_all(&bytes).await.ok();
+}
+
+/// Passes on what the program writes, until nobody is left who could write.
+pub(crate) async fn pass_on(
+    mut from: pipe::Receiver,
+    stdio: Stdio,
+    to: mpsc::Sender<Output>,
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK);
+        if from.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        // Where nobody listens any more, the program goes on unheard.
+        to.send(Output::new(stdio, buffer.split().freeze())).await.ok();
+    }
+}
+
+/// Keeps the first `limit` bytes.
+pub(crate) async fn keep(mut from: pipe::Receiver, limit: u64) -> io::Result<String> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut kept, mut buffer) = (Vec::new(), vec![0; CHUNK]);
+    loop {
+        let len = from.read(&mut buffer).await?;
+        if len == 0 {
+            return Ok(String::from_utf8_lossy(&kept).into_owned());
+        }
+        kept.extend_from_slice(&buffer[..len.min(limit - kept.len())]);
+    }
+}
+
+/// Takes the files that were asked for, `limit` bytes of them at most. What doesn't come says so.
+pub(crate) async fn take_files(
+    mut from: pipe::Receiver,
+    paths: &[String],
+    limit: usize,
+) -> Vec<CollectedFile> {
+    let mut files = Vec::with_capacity(paths.len());
+    let mut left = limit;
+    for path in paths {
+        let content = match take_file(&mut from, left).await {
+            Ok(content) => content,
+            Err(_) => Err("the run ended before it could be read".to_owned()),
+        };
+        left -= content.as_ref().map_or(0, Bytes::len);
+        files.push(CollectedFile { path: path.clone(), content });
+    }
+    files
+}
+
+async fn take_file(
+    from: &mut pipe::Receiver,
+    limit: usize,
+) -> io::Result<std::result::Result<Bytes, String>> {
+    /// A reason is short.
+    const REASON: usize = 1024;
+    let is_content = from.read_u8().await? == 0;
+    let len = usize::try_from(from.read_u64_le().await?).unwrap_or(usize::MAX);
+    if len > if is_content { limit } else { REASON } {
+        return Err(io::Error::from(io::ErrorKind::InvalidData));
+    }
+    let mut bytes = vec![0; len];
+    from.read_exact(&mut bytes).await?;
+    Ok(if is_content { Ok(bytes.into()) } else { Err(String::from_utf8_lossy(&bytes).into_owned()) })
+}
+
+/// Waits for the report that all is over; tells the helper where that is wanted sooner. Dropping the future closes the
+/// socket, which has the same effect.
+pub(crate) async fn hear_end(socket: UnixStream, cancel: &CancellationToken) -> Result<Report> {
+    let (mut reading, mut writing) = socket.into_split();
+    let report = async {
+        let mut bytes = Vec::new();
+        reading.read_to_end(&mut bytes).await.map_err(failed("hear from livecode-init"))?;
+        Report::decode(&bytes)
+            .map_err(|_| Error::unavailable("livecode-init died during the run: it can be tried again"))
+    };
+    tokio::pin!(report);
+    tokio::select! {
+        biased;
+        report = &mut report => return report,
+        () = cancel.cancelled() => {
+            // Fails where it's over already, and then the report is on its way.
+            writing.shutdown().await.ok();
+        }
+    }
+    report.await
+}
