@@ -75,8 +75,8 @@ const ALLOWED: &[libc::c_long] = calls! {
     SYS_inotify_init1 SYS_inotify_rm_watch
     SYS_ioprio_get SYS_ioprio_set SYS_kill SYS_landlock_add_rule SYS_landlock_create_ruleset SYS_landlock_restrict_self
     SYS_lgetxattr SYS_linkat SYS_listen SYS_listxattr SYS_llistxattr SYS_lremovexattr SYS_lseek SYS_lsetxattr SYS_madvise
-    SYS_mbind SYS_membarrier SYS_memfd_create SYS_mincore SYS_mkdirat SYS_mknodat SYS_mlock SYS_mlock2 SYS_mlockall
-    SYS_mmap SYS_mprotect SYS_mq_getsetattr SYS_mq_notify SYS_mq_open SYS_mq_timedreceive SYS_mq_timedsend SYS_mq_unlink
+    SYS_mbind SYS_membarrier SYS_mincore SYS_mkdirat SYS_mknodat SYS_mlock SYS_mlock2 SYS_mlockall
+    SYS_mprotect SYS_mq_getsetattr SYS_mq_notify SYS_mq_open SYS_mq_timedreceive SYS_mq_timedsend SYS_mq_unlink
     SYS_mremap SYS_msgctl SYS_msgget SYS_msgrcv SYS_msgsnd SYS_msync SYS_munlock SYS_munlockall SYS_munmap SYS_nanosleep
     SYS_newfstatat SYS_openat SYS_openat2 SYS_pidfd_open SYS_pidfd_send_signal SYS_pipe2 SYS_pkey_alloc SYS_pkey_free
     SYS_pkey_mprotect SYS_ppoll SYS_pread64 SYS_preadv SYS_preadv2 SYS_pselect6 SYS_pwrite64 SYS_pwritev
@@ -89,7 +89,7 @@ const ALLOWED: &[libc::c_long] = calls! {
     SYS_sendfile SYS_sendmmsg SYS_sendmsg SYS_sendto SYS_set_mempolicy SYS_set_robust_list SYS_set_tid_address
     SYS_setfsgid SYS_setfsuid SYS_setgid SYS_setgroups SYS_setitimer SYS_setpgid SYS_setpriority SYS_setregid
     SYS_setresgid SYS_setresuid SYS_setreuid SYS_setsid SYS_setuid SYS_setxattr SYS_shmat
-    SYS_shmctl SYS_shmdt SYS_shmget SYS_shutdown SYS_sigaltstack SYS_signalfd4 SYS_splice SYS_statfs SYS_statx
+    SYS_shmctl SYS_shmdt SYS_shutdown SYS_sigaltstack SYS_signalfd4 SYS_splice SYS_statfs SYS_statx
     SYS_symlinkat SYS_sync SYS_sync_file_range SYS_syncfs SYS_sysinfo SYS_tee SYS_tgkill SYS_timer_create
     SYS_timer_delete SYS_timer_getoverrun SYS_timer_gettime SYS_timer_settime SYS_timerfd_create SYS_timerfd_gettime
     SYS_timerfd_settime SYS_times SYS_tkill SYS_truncate SYS_umask SYS_uname SYS_unlinkat SYS_utimensat SYS_wait4
@@ -127,6 +127,10 @@ const REFUSED_HERE: &[libc::c_long] = &[];
 /// Allowed for some arguments.
 const CONDITIONAL: &[(libc::c_long, Action)] = &[
     (libc::SYS_clone, Action::UnlessBits { argument: 0, bits: NEW_NAMESPACES }),
+    // Huge pages are nobody's memory but the hugetlb controller's, which isn't everywhere.
+    (libc::SYS_mmap, Action::UnlessBits { argument: 3, bits: libc::MAP_HUGETLB as u32 }),
+    (libc::SYS_memfd_create, Action::UnlessBits { argument: 1, bits: libc::MFD_HUGETLB }),
+    (libc::SYS_shmget, Action::UnlessBits { argument: 2, bits: libc::SHM_HUGETLB as u32 }),
     // Its flags are behind a pointer, which a filter can't follow; libraries fall back to `clone`.
     (libc::SYS_clone3, Action::Refuse(ENOSYS)),
     // PER_LINUX, and the query.
@@ -327,6 +331,10 @@ mod tests {
         };
         assert_eq!(with(libc::SYS_clone, 0, 0x0012_0011), EPERM, "a mount namespace");
         assert_eq!(with(libc::SYS_clone, 0, 0x003D_0F00), ALLOW, "a thread");
+        assert_eq!(with(libc::SYS_mmap, 3, 0x4_0022), EPERM, "huge pages");
+        assert_eq!(with(libc::SYS_mmap, 3, 0x22), ALLOW);
+        assert_eq!(with(libc::SYS_memfd_create, 1, 5), EPERM, "huge pages");
+        assert_eq!(with(libc::SYS_shmget, 2, 0o5600), EPERM, "huge pages");
         assert_eq!(with(libc::SYS_clone3, 0, 0), ENOSYS);
         for (family, decision) in
             [(1, ALLOW), (2, ALLOW), (10, ALLOW), (16, EAFNOSUPPORT), (38, EAFNOSUPPORT), (40, EAFNOSUPPORT)]

@@ -2,69 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod census;
+mod ordinary_user;
+
 use std::{
     collections::BTreeSet,
-    env, fs,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    env,
+    io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use census::{Census, Process, cgroups, descendants, is_alive};
 use livecode_core::{ErrorKind, ExecutionSpec, LimitRequest, Output, Runner, Termination};
 use livecode_process::ProcessSandbox;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// A process by its pid and start, so that a pid that was used again is another one.
-type Process = (u32, u64);
-
-/// `pid`'s children and theirs.
-fn descendants(pid: u32) -> BTreeSet<Process> {
-    let all: Vec<(u32, u32, u64)> = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| stat(pid).map(|(parent, began)| (pid, parent, began)))
-        .collect();
-    let mut found: BTreeSet<Process> = BTreeSet::new();
-    let mut parents = vec![pid];
-    while let Some(parent) = parents.pop() {
-        for (pid, _, began) in all.iter().filter(|(_, of, _)| *of == parent) {
-            found.insert((*pid, *began));
-            parents.push(*pid);
-        }
-    }
-    found
-}
-
-fn stat(pid: u32) -> Option<(u32, u64)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    Some((fields[1].parse().ok()?, fields[19].parse().ok()?))
-}
-
-fn is_alive((pid, began): Process) -> bool {
-    stat(pid).is_some_and(|(_, of_that_pid)| of_that_pid == began)
-}
-
-/// The cgroups that a host has made, and those beneath.
-fn cgroups(host: u32) -> Vec<PathBuf> {
-    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
-    let below = |path: &Path| -> Vec<PathBuf> {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-    };
-    let is_ours = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.starts_with("livecode-") && name.split('-').nth(2) == Some(&host.to_string())
-    };
-    let parents: Vec<PathBuf> = hierarchies.flat_map(|hierarchy| below(&hierarchy)).filter(is_ours).collect();
-    parents.iter().flat_map(|parent| below(parent)).chain(parents.clone()).collect()
-}
-
-fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
-}
 
 /// Waits until that holds; what is awaited takes milliseconds.
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -107,16 +60,26 @@ async fn hold_on(
 /// The tests count what this process has, so they take turns.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+fn sandbox() -> ProcessSandbox {
+    let builder = ProcessSandbox::builder();
+    ordinary_user::own_cgroup().into_iter().fold(builder, |b, path| b.cgroup(path)).build().unwrap()
+}
+
+#[test]
+fn every_end_is_the_same_for_an_ordinary_user() {
+    ordinary_user::run_this_binary_again();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_behind() {
     let _turn = TURN.lock().await;
     let own = std::process::id();
     let before = (descendants(own).len(), cgroups(own).len());
-    let sandbox = ProcessSandbox::builder().build().unwrap();
-    let runner = Runner::new(sandbox);
+    let runner = Runner::new(sandbox());
     // The first run of a language may start a helper of its own.
     runner.run(&python("1")).await.unwrap();
-    let (helpers, groups, open) = (descendants(own), cgroups(own).len(), descriptors());
+    let at_rest = Census::take();
+    let helpers = at_rest.processes.clone();
 
     type Expected = fn(&Termination) -> bool;
     let ends: [(&str, u64, Expected); 6] = [
@@ -144,8 +107,7 @@ async fn nothing_is_left_behind() {
             assert!(expected(&outcome.termination), "{source}: {outcome:?}");
         }
     }
-    let is_as_before =
-        || (descendants(own), cgroups(own).len(), descriptors()) == (helpers.clone(), groups, open);
+    let is_as_before = || Census::take() == at_rest;
     until("the end of all runs", is_as_before);
 
     // A run whose future is dropped.
@@ -183,21 +145,54 @@ async fn nothing_is_left_behind() {
     assert_eq!((descendants(own).len(), cgroups(own).len()), before);
 }
 
-/// A host with a program that holds on, until somebody kills it.
+/// Two sandboxes in one process, of which one is dropped while the other has a run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sandboxes_of_one_process_do_not_care_for_each_other() {
+    let _turn = TURN.lock().await;
+    let (one, other) = (Runner::new(sandbox()), Runner::new(sandbox()));
+    let cancel = CancellationToken::new();
+    let running = hold_on(&one, &cancel).await;
+    assert_eq!(other.run(&python("print(1)")).await.unwrap().captured.stdout, "1\n");
+    drop(other);
+    assert_eq!(one.run(&python("print(2)")).await.unwrap().captured.stdout, "2\n");
+    cancel.cancel();
+    assert_eq!(running.await.unwrap().termination, Termination::Cancelled);
+}
+
+/// A host with a program that holds on, until somebody kills it or it panics.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "not a test but the host that others start and kill"]
 async fn host() {
-    let runner = Runner::new(ProcessSandbox::builder().build().unwrap());
+    let runner = Runner::new(sandbox());
     let running = hold_on(&runner, &CancellationToken::new()).await;
     println!("\nholding on");
+    let mut line = String::new();
+    if std::io::stdin().read_line(&mut line).is_ok_and(|len| len > 0) {
+        panic!("as told");
+    }
     running.await.unwrap();
+}
+
+/// A host that does some work and ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "not a test but the host that another starts with SIGCHLD ignored"]
+async fn working_host() {
+    let runner = Runner::new(sandbox());
+    for n in 0..3 {
+        let run = runner.run(&python(&format!("import os; os.fork() and print({n})"))).await.unwrap();
+        assert_eq!(run.captured.stdout, format!("{n}\n"));
+    }
+    drop(runner);
+    println!("\ndone");
 }
 
 /// Starts a host and waits until its program is there.
 fn start_host() -> (Child, BTreeSet<Process>) {
     let mut host = Command::new(env::current_exe().unwrap())
         .args(["host", "--exact", "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
@@ -219,6 +214,42 @@ fn a_killed_host_leaves_nothing() {
 }
 
 #[test]
+fn a_panicking_host_leaves_nothing() {
+    let _turn = TURN.blocking_lock();
+    let (mut host, started) = start_host();
+    host.stdin.take().unwrap().write_all(b"panic\n").unwrap();
+    assert!(!host.wait().unwrap().success());
+    until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
+    until("the removal of its cgroups", || cgroups(host.id()).is_empty());
+}
+
+#[test]
+fn a_terminals_signals_are_for_the_host_alone() {
+    let _turn = TURN.blocking_lock();
+    let (mut host, started) = start_host();
+    let of_host = census::group_and_session(host.id()).unwrap();
+    for (pid, _) in &started {
+        let (group, session) = census::group_and_session(*pid).unwrap();
+        assert!(group != of_host.0 && session != of_host.1, "process {pid} is in the host's session");
+    }
+    host.kill().unwrap();
+    host.wait().unwrap();
+    until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
+}
+
+#[test]
+fn a_host_may_ignore_the_death_of_children() {
+    let _turn = TURN.blocking_lock();
+    let output = Command::new("sh")
+        .args(["-c", "trap '' CHLD; exec \"$0\" working_host --exact --ignored --nocapture"])
+        .arg(env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("\ndone\n"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn what_a_host_and_its_helper_left_is_removed_by_the_next_one() {
     let _turn = TURN.blocking_lock();
     let (mut host, started) = start_host();
@@ -230,6 +261,6 @@ fn what_a_host_and_its_helper_left_is_removed_by_the_next_one() {
     host.kill().unwrap();
     host.wait().unwrap();
     until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
-    drop(ProcessSandbox::builder().build().unwrap());
+    drop(sandbox());
     assert!(cgroups(host.id()).is_empty());
 }

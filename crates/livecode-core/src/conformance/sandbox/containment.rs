@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
 use super::{LONG, expect_output, python, run, start, stdout};
-use crate::{ExecutionSpec, Sandbox, Termination};
+use crate::{ExecutionSpec, LimitRequest, Runner, Sandbox, Termination};
 
 async fn is_cancelled<S: Sandbox>(sandbox: &Arc<S>, spec: ExecutionSpec) {
     let (running, mut output, cancel) = start(sandbox, spec);
@@ -250,5 +253,66 @@ pub async fn many_runs_at_a_time_all_end<S: Sandbox>(sandbox: Arc<S>) {
         .collect();
     for (n, run) in runs.into_iter().enumerate() {
         assert_eq!(run.await.unwrap(), format!("{n}\n"));
+    }
+}
+
+/// Each bounds itself, for a sandbox that doesn't.
+const HOSTILE: [(&str, &str); 4] = [
+    (
+        "a fork storm",
+        "
+import os, time
+for n in range(200):
+    try:
+        if os.fork() == 0:
+            while True: pass
+    except OSError: time.sleep(0.01)
+while True: pass
+",
+    ),
+    (
+        "memory growth",
+        "
+held = []
+while len(held) < 400: held.append(bytearray(b'x') * 1_000_000)
+while True: pass
+",
+    ),
+    (
+        "an output flood",
+        "
+import os
+while True: os.write(1, b'x' * 65536); os.write(2, b'y' * 65536)
+",
+    ),
+    (
+        "a full disk and a spin",
+        "
+try:
+    for n in range(400): open(f'/tmp/{n}', 'wb').write(bytes(1_000_000))
+except OSError: pass
+while True: pass
+",
+    ),
+];
+
+pub async fn an_honest_program_gets_along_with_hostile_ones<S: Sandbox>(sandbox: Arc<S>) {
+    let share = LimitRequest { cpu_millis: Some(400), ..LimitRequest::default() };
+    let cancel = CancellationToken::new();
+    let mut hostile = Vec::new();
+    for (what, source) in HOSTILE {
+        let (sender, mut output) = mpsc::channel(1);
+        let (runner, spec, cancel) =
+            (Runner::shared(sandbox.clone()), python(source).limits(share), cancel.clone());
+        tokio::spawn(async move { while output.recv().await.is_some() {} });
+        hostile.push((what, tokio::spawn(async move { runner.stream(&spec, sender, &cancel).await })));
+    }
+    let honest = python("print(sum(n * n for n in range(500_000)))").limits(share);
+    let run = run(&sandbox, &honest).await;
+    assert_eq!(run.captured.stdout, "41666541666750000\n", "{run:?}");
+    cancel.cancel();
+    for (what, hostile) in hostile {
+        let outcome = tokio::time::timeout(LONG, hostile).await.unwrap().unwrap().unwrap();
+        assert!(!outcome.is_success(), "{what}: {outcome:?}");
     }
 }

@@ -43,6 +43,7 @@ macro_rules! sandbox_suite {
             a_run_that_is_ended_brings_nothing_back
             the_version_is_asked_inside
             usage_is_what_was_used
+            peak_memory_is_that_of_all_processes_and_files
             input_arrives_whole
             input_need_not_be_read
             output_arrives_whole_and_in_order
@@ -85,6 +86,7 @@ macro_rules! sandbox_suite {
             there_are_no_powers
             calls_that_reach_into_the_kernel_are_refused
             many_runs_at_a_time_all_end
+            an_honest_program_gets_along_with_hostile_ones
         }
     };
 }

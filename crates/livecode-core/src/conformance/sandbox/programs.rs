@@ -243,17 +243,61 @@ pub async fn the_version_is_asked_inside<S: Sandbox>(sandbox: Arc<S>) {
 }
 
 pub async fn usage_is_what_was_used<S: Sandbox>(sandbox: Arc<S>) {
+    // It says itself what it used, its children included.
     let source = "
-import time
-held = bytearray(40_000_000)
-end = time.process_time() + 0.3
-while time.process_time() < end: pass
-time.sleep(0.3)
+import os, resource, time
+def spin(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end: pass
+for n in range(2):
+    if os.fork() == 0: spin(0.2); os._exit(0)
+    os.wait()
+spin(0.2)
+time.sleep(0.4)
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+began = int(open('/proc/self/stat').read().rsplit(')', 1)[1].split()[19]) / os.sysconf('SC_CLK_TCK')
+print(time.clock_gettime(time.CLOCK_BOOTTIME) - began, sum(u.ru_utime + u.ru_stime for u in used))
 ";
-    let usage = run(&sandbox, &python(source)).await.outcome.usage;
-    assert!(usage.wall_time >= Duration::from_millis(600), "{usage:?}");
-    assert!(usage.cpu_time >= Duration::from_millis(290) && usage.cpu_time < usage.wall_time, "{usage:?}");
-    if let Some(peak) = usage.memory_peak_bytes {
-        assert!((40_000_000..100_000_000).contains(&peak), "{usage:?}");
+    let run = run(&sandbox, &python(source)).await;
+    let said: Vec<f64> = String::from_utf8_lossy(&run.captured.stdout)
+        .split_whitespace()
+        .map(|number| number.parse().unwrap())
+        .collect();
+    assert_eq!(said.len(), 2, "{run:?}");
+    let (wall, cpu) = (said[0], said[1]);
+    let is_near = |found: Duration, expected: f64| (found.as_secs_f64() / expected - 1.0).abs() < 0.1;
+    assert!(is_near(run.outcome.usage.wall_time, wall), "{wall}: {run:?}");
+    assert!(
+        is_near(run.outcome.usage.cpu_time, cpu) || !run.outcome.unprotected.is_empty(),
+        "{cpu}: {run:?}"
+    );
+}
+
+pub async fn peak_memory_is_that_of_all_processes_and_files<S: Sandbox>(sandbox: Arc<S>) {
+    const MIB: u64 = 1024 * 1024;
+    let holding = |each: u64| {
+        python(&format!(
+            "
+import mmap, os
+if {each}:
+    with open('/tmp/file', 'wb') as file: file.write(bytes({each}))
+ready = os.pipe()
+for n in range(2):
+    if os.fork() == 0:
+        held = bytearray({each})
+        for at in range(0, {each}, 4096): held[at] = 1
+        os.write(ready[1], b'x')
+        import time; time.sleep(30)
+for n in range(2): os.read(ready[0], 1)
+os._exit(0)
+"
+        ))
+    };
+    let without = run(&sandbox, &holding(0)).await.outcome;
+    let with = run(&sandbox, &holding(25 * MIB)).await.outcome;
+    assert!(with.is_success(), "{with:?}");
+    if let (Some(without), Some(with)) = (without.usage.memory_peak_bytes, with.usage.memory_peak_bytes) {
+        let held = with.saturating_sub(without);
+        assert!((67 * MIB..83 * MIB).contains(&held), "{without} without, {with} with 75 MiB in three parts");
     }
 }

@@ -1,0 +1,102 @@
+//! Counts what a process of ours has: what it started, and what it and these hold.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A process by its pid and start, so that a pid that was used again is another one.
+pub(crate) type Process = (u32, u64);
+
+/// `pid`'s children and theirs.
+pub(crate) fn descendants(pid: u32) -> BTreeSet<Process> {
+    let all: Vec<(u32, u32, u64)> = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| stat(pid).map(|(parent, began)| (pid, parent, began)))
+        .collect();
+    let mut found: BTreeSet<Process> = BTreeSet::new();
+    let mut parents = vec![pid];
+    while let Some(parent) = parents.pop() {
+        for (pid, _, began) in all.iter().filter(|(_, of, _)| *of == parent) {
+            found.insert((*pid, *began));
+            parents.push(*pid);
+        }
+    }
+    found
+}
+
+fn stat(pid: u32) -> Option<(u32, u64)> {
+    let fields = fields(pid)?;
+    Some((fields[1].parse().ok()?, fields[19].parse().ok()?))
+}
+
+/// What follows the name in `/proc/pid/stat`.
+fn fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+/// A process's group and session.
+pub(crate) fn group_and_session(pid: u32) -> Option<(String, String)> {
+    fields(pid).map(|fields| (fields[2].clone(), fields[3].clone()))
+}
+
+pub(crate) fn is_alive((pid, began): Process) -> bool {
+    stat(pid).is_some_and(|(_, of_that_pid)| of_that_pid == began)
+}
+
+/// The cgroups that a host has made, and those beneath.
+pub(crate) fn cgroups(host: u32) -> Vec<PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.starts_with("livecode-") && name.split('-').nth(2) == Some(&host.to_string())
+    };
+    // At the top, or where they were delegated.
+    let near = hierarchies.flat_map(|hierarchy| {
+        let top = below(&hierarchy);
+        top.iter().flat_map(|path| below(path)).chain(top.clone()).chain([hierarchy]).collect::<Vec<_>>()
+    });
+    let parents: BTreeSet<PathBuf> = near.filter(is_ours).collect();
+    parents.iter().flat_map(|parent| below(parent)).chain(parents.clone()).collect()
+}
+
+/// All that there is too much of when something is left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Census {
+    pub(crate) processes: BTreeSet<Process>,
+    pub(crate) cgroups: usize,
+    /// Of this process and of those that it started.
+    pub(crate) descriptors: usize,
+    /// The same.
+    pub(crate) mounts: usize,
+    /// The same, each once.
+    pub(crate) namespaces: usize,
+}
+
+impl Census {
+    pub(crate) fn take() -> Self {
+        let own = std::process::id();
+        let processes = descendants(own);
+        let pids = || processes.iter().map(|(pid, _)| *pid).chain([own]);
+        let entries = |path: String| fs::read_dir(path).map_or(0, Iterator::count);
+        let lines = |path: String| fs::read_to_string(path).map_or(0, |text| text.lines().count());
+        let namespaces = |pid| {
+            let all = fs::read_dir(format!("/proc/{pid}/ns")).into_iter().flatten().flatten();
+            all.filter_map(|entry| fs::read_link(entry.path()).ok()).collect::<Vec<_>>()
+        };
+        Self {
+            cgroups: cgroups(own).len(),
+            descriptors: pids().map(|pid| entries(format!("/proc/{pid}/fd"))).sum(),
+            mounts: pids().map(|pid| lines(format!("/proc/{pid}/mountinfo"))).sum(),
+            namespaces: pids().flat_map(namespaces).collect::<BTreeSet<_>>().len(),
+            processes,
+        }
+    }
+}
