@@ -254,14 +254,19 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
     // Where a cgroup counts, it has to be met first, for it tells of it.
     let counted = world.cgroup.is_some();
     let processes = u64::from(step.processes) * if counted { 2 } else { 1 } + 1;
-    let data = if counted { u64::MAX } else { step.memory_bytes };
+    // Stacks of threads, as large as the soft limit, count as data from the beginning.
+    let (data, stack) = if counted {
+        (u64::MAX, step.stack_bytes)
+    } else {
+        (step.memory_bytes, step.stack_bytes.min(8 << 20))
+    };
     let open_files = u64::from(step.open_files);
     let cpu_seconds = step.cpu_ns.div_ceil(1_000_000_000) + 1;
     for (resource, soft, hard) in [
         (Resource::Cpu, cpu_seconds, cpu_seconds + 1),
         (Resource::Fsize, step.file_bytes, step.file_bytes),
         (Resource::Data, data, data),
-        (Resource::Stack, step.stack_bytes, step.stack_bytes),
+        (Resource::Stack, stack, step.stack_bytes),
         (Resource::Core, 1, 1),
         (Resource::Nproc, processes, processes),
         (Resource::Nofile, open_files, open_files),
