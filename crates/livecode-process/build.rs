@@ -7,6 +7,7 @@ use std::{env, error::Error, path::PathBuf, process::Command};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/init");
+    println!("cargo::rerun-if-changed=src/layer.rs");
     println!("cargo::rerun-if-changed=src/protocol.rs");
     if env::var("CARGO_CFG_TARGET_OS")? != "linux" {
         return Err("livecode-process is for Linux: leave out the feature `process` on other systems".into());
@@ -21,6 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .arg("-o")
         .arg(&program)
         .arg("src/init/main.rs");
+    if env::var_os("CARGO_FEATURE_LEAVE_OUT").is_some() {
+        compiler.args(["--cfg", "feature=\"leave-out\""]);
+    }
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         compiler.arg(format!("-Clinker={linker}"));
     }

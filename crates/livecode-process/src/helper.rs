@@ -26,6 +26,7 @@ use rustix::{
 
 use crate::{
     cgroup::Parent,
+    layer::{Layer, LeftOut},
     protocol::{Hello, Message, READY},
 };
 
@@ -84,7 +85,12 @@ impl Helper {
     /// # Errors
     ///
     /// `Unsupported` where this machine doesn't let us make namespaces or mounts, with the remedy; `Internal`.
-    pub(crate) fn start(appearance: &Appearance, cgroups: Option<Parent>, seccomp: &[u8]) -> Result<Self> {
+    pub(crate) fn start(
+        appearance: &Appearance,
+        cgroups: Option<Parent>,
+        seccomp: &[u8],
+        left_out: LeftOut,
+    ) -> Result<Self> {
         let privileged = may_administrate();
         if !privileged && rustix::process::geteuid().is_root() {
             return Err(Error::unsupported(
@@ -94,7 +100,7 @@ impl Helper {
         }
         let mode = if privileged { "root" } else { "user" };
         let (socket, theirs) = packet_pair().map_err(internal("make a socket"))?;
-        let child = spawn(theirs, mode).map_err(internal("start livecode-init"))?;
+        let child = spawn(theirs, mode, left_out).map_err(internal("start livecode-init"))?;
         let hello = Hello {
             first_uid: privileged.then(|| FIRST_UID + child.id() % 0x4_0000 * 1024),
             seccomp: seccomp.to_vec(),
@@ -234,19 +240,19 @@ pub(crate) fn sealed(name: &str, bytes: &[u8], flags: MemfdFlags) -> io::Result<
     Ok(file.into())
 }
 
-fn spawn(socket: OwnedFd, mode: &str) -> io::Result<Child> {
+fn spawn(socket: OwnedFd, mode: &str, left_out: LeftOut) -> io::Result<Child> {
     // Kernels before 6.3 don't know the flag, and need it not.
     let program = sealed("livecode-init", INIT, MemfdFlags::EXEC)
         .or_else(|_| sealed("livecode-init", INIT, MemfdFlags::empty()))?;
     // std starts it by posix_spawn, whatever the size of this process.
-    Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
-        .arg0("livecode-init")
-        .arg(mode)
-        .env_clear()
-        .stdin(Stdio::from(socket))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
+    let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    command.arg0("livecode-init").arg(mode);
+    #[cfg(feature = "leave-out")]
+    command.arg(left_out.0.to_string());
+    if !left_out.has(Layer::EmptyEnvironment) {
+        command.env_clear();
+    }
+    command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
 fn send(socket: BorrowedFd<'_>, packet: &[u8], fds: &[BorrowedFd<'_>], flags: SendFlags) -> io::Result<()> {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cgroup::Parent,
     helper::{Appearance, Helper, sealed},
+    layer::LeftOut,
     protocol::{self, Message, Request},
     seccomp,
     streams::{failed, feed, hear_end, inward, keep, outward, pass_on, take_files},
@@ -43,6 +44,7 @@ pub struct Builder {
     isolation: Isolation,
     cgroup: Option<PathBuf>,
     shared: Vec<PathBuf>,
+    left_out: LeftOut,
 }
 
 impl Builder {
@@ -73,6 +75,15 @@ impl Builder {
         self
     }
 
+    /// Leaves a layer of the protection out. Dangerous, and for this crate's own tests alone: they show by it what each
+    /// layer is for.
+    #[cfg(feature = "leave-out")]
+    #[must_use]
+    pub fn leave_out(mut self, layer: crate::Layer) -> Self {
+        self.left_out.0 |= 1 << layer as u8;
+        self
+    }
+
     /// Builds it: finds out what this machine can enforce and starts the first helper, about 3 ms.
     ///
     /// # Errors
@@ -93,6 +104,7 @@ impl Builder {
         let mut inner = Inner {
             cgroup: self.cgroup,
             shared: self.shared,
+            left_out: self.left_out,
             missing,
             landlock: 0,
             seccomp: seccomp::filter(),
@@ -150,6 +162,7 @@ pub struct ProcessSandbox {
 struct Inner {
     cgroup: Option<PathBuf>,
     shared: Vec<PathBuf>,
+    left_out: LeftOut,
     /// What is not enforced.
     missing: Vec<String>,
     /// The version of Landlock that is in force, 0 for none.
@@ -270,7 +283,7 @@ impl Inner {
         }
         let cgroups =
             if self.missing.is_empty() { Some(Parent::make(self.cgroup.as_deref())?) } else { None };
-        let helper = Arc::new(Helper::start(appearance, cgroups, &self.seccomp)?);
+        let helper = Arc::new(Helper::start(appearance, cgroups, &self.seccomp, self.left_out)?);
         helpers.insert(appearance.clone(), helper.clone());
         Ok(helper)
     }

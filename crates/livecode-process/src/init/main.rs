@@ -15,6 +15,13 @@
 mod cgroup;
 mod collect;
 mod landlock;
+#[path = "../layer.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "the host's layers are there as well, and are its tests' to name"
+)]
+mod layer;
 mod packets;
 #[path = "../protocol.rs"]
 mod protocol;
@@ -25,18 +32,40 @@ mod sys;
 mod world;
 
 use std::{
+    env,
     fs::{self, File},
     io,
     os::fd::{FromRawFd, OwnedFd},
 };
 
 use crate::{
+    layer::{Layer, LeftOut},
     protocol::{Hello, Message},
     sys::Fork,
 };
 
-const NAMESPACES: u64 =
-    sys::CLONE_NEWPID | sys::CLONE_NEWNS | sys::CLONE_NEWIPC | sys::CLONE_NEWUTS | sys::CLONE_NEWNET;
+/// Of the helper, which gives itself no name: each run does.
+const NAMESPACES: [(u64, Option<Layer>); 4] = [
+    (sys::CLONE_NEWPID, None),
+    (sys::CLONE_NEWNS, None),
+    (sys::CLONE_NEWIPC, Some(Layer::HelperIpc)),
+    (sys::CLONE_NEWNET, Some(Layer::HelperNetwork)),
+];
+
+/// Whether a layer is not left out, as tests do and nobody else can.
+pub(crate) fn in_force(layer: Layer) -> bool {
+    #[cfg(not(feature = "leave-out"))]
+    let left_out = LeftOut();
+    #[cfg(feature = "leave-out")]
+    let left_out = LeftOut(env::args().nth(2).and_then(|bits| bits.parse().ok()).unwrap_or(0));
+    !left_out.has(layer)
+}
+
+/// The flags of those namespaces that are not left out.
+pub(crate) fn namespaces(all: &[(u64, Option<Layer>)]) -> u64 {
+    let wanted = all.iter().filter(|(_, layer)| layer.is_none_or(in_force));
+    wanted.fold(0, |flags, (flag, _)| flags | flag)
+}
 
 fn main() {
     // SAFETY: the host gave us its socket as standard input, and nothing else here owns that descriptor.
@@ -54,15 +83,19 @@ fn refuse(host: &OwnedFd, error: &io::Error) {
 }
 
 fn begin(host: &OwnedFd) -> io::Result<()> {
-    sys::close_others(&mut [])?;
+    if in_force(Layer::CloseOthers) {
+        sys::close_others(&mut [])?;
+    }
     // Nothing of the host's ways is a program's: it might ignore what reaps children, or be spared when memory is short.
     // A terminal's Ctrl-C is for the host, which may want to let its programs finish.
-    sys::setsid()?;
+    if in_force(Layer::Session) {
+        sys::setsid()?;
+    }
     sys::reset_signals();
     no_privilege_when_memory_is_short()?;
-    let ordinary_user = std::env::args().nth(1).as_deref() == Some("user");
+    let ordinary_user = env::args().nth(1).as_deref() == Some("user");
     let (ours, theirs) = packets::pair()?;
-    let namespaces = NAMESPACES | if ordinary_user { sys::CLONE_NEWUSER } else { 0 };
+    let namespaces = namespaces(&NAMESPACES) | if ordinary_user { sys::CLONE_NEWUSER } else { 0 };
     match root::during("make namespaces", sys::fork(namespaces, None))? {
         Fork::Parent { pid, .. } => {
             drop(theirs);

@@ -4,15 +4,27 @@
 //! power, and adds what is its own: `/proc`, and one small file system in memory for `/work`, `/tmp` and `/dev/shm`.
 
 use std::{
-    env, fs, io,
-    os::{fd::OwnedFd, unix::fs::symlink},
+    env,
+    fs::{self, Metadata},
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt, symlink},
+    },
     path::{Component, Path},
 };
 
-use crate::sys::{
-    self, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, bind, mount, pivot_root,
-    unmount,
+use crate::{
+    in_force,
+    layer::Layer,
+    sys::{
+        self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_NODEV, MS_NOEXEC, MS_NOSUID,
+        MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, bind, mount, pivot_root, unmount,
+    },
 };
+
+/// What holds for all that is the host's.
+const LOCKED: u64 = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
@@ -89,13 +101,21 @@ pub(crate) fn build(shown: &[String]) -> io::Result<()> {
     for device in DEVICES {
         let (from, to) = (format!("/old/dev/{device}"), format!("/new/dev/{device}"));
         fs::write(&to, "")?;
-        during(&from, bind(&from, &to).and_then(|()| sys::lock_down(&to, true)))?;
+        during(
+            &from,
+            bind(&from, &to).and_then(|()| sys::lock_down(&to, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID)),
+        )?;
     }
     for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
         symlink(format!("/proc/self/fd{target}"), format!("/new/dev/{name}"))?;
     }
     for path in shown {
         during(&format!("show {path}"), show(path))?;
+    }
+    if !in_force(Layer::Root) {
+        fs::create_dir("/new/old")?;
+        bind("/old", "/new/old")?;
+        sys::lock_down("/new/old", LOCKED)?;
     }
     // A new /proc can only be mounted by somebody without power over the host where a whole one is visible already: this is
     // the one that each run's own covers. It holds the helper and its runs, not the host.
@@ -105,6 +125,9 @@ pub(crate) fn build(shown: &[String]) -> io::Result<()> {
     during("enter the new root", pivot_root(".", "."))?;
     during("let go of the passage", unmount("."))?;
     env::set_current_dir("/")?;
+    if !in_force(Layer::ReadOnly) {
+        return Ok(());
+    }
     during("make / read-only", mount("none", "/", "", MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, ""))
 }
 
@@ -116,8 +139,8 @@ fn show(path: &str) -> io::Result<()> {
     }
     let inside = path.strip_prefix("/").unwrap_or(path);
     let (from, to) = (Path::new("/old").join(inside), Path::new("/new").join(inside));
-    let kind = match fs::symlink_metadata(&from) {
-        Ok(metadata) => metadata.file_type(),
+    let metadata = match fs::symlink_metadata(&from) {
+        Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -128,24 +151,42 @@ fn show(path: &str) -> io::Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
     }
-    if kind.is_symlink() {
+    if metadata.is_symlink() {
         return symlink(fs::read_link(&from)?, &to);
     }
-    if kind.is_dir() {
+    if metadata.is_dir() {
         fs::create_dir(&to)?
     } else {
         fs::write(&to, "")?
     }
     let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
     bind(&from, &to)?;
-    sys::lock_down(&to, false)
+    sys::lock_down(&to, attributes(&metadata))
+}
+
+/// Of a mount of the host's. What somebody leaves out stays where only few may write: such a directory is not a test's.
+fn attributes(metadata: &Metadata) -> u64 {
+    let everybody_writes = metadata.mode() & 0o002 != 0;
+    [
+        (MOUNT_ATTR_RDONLY, Layer::ReadOnly),
+        (MOUNT_ATTR_NOSUID, Layer::NoSuid),
+        (MOUNT_ATTR_NODEV, Layer::NoDevices),
+    ]
+    .into_iter()
+    .filter(|(_, layer)| in_force(*layer) || !everybody_writes)
+    .fold(0, |all, (attribute, _)| all | attribute)
 }
 
 /// What is a run's own. For its init, which is alone in its namespaces.
 pub(crate) fn furnish((file_bytes, files): (u64, u32)) -> io::Result<()> {
-    during("mount /proc", mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, ""))?;
+    let read_only = if in_force(Layer::ReadOnly) { MS_RDONLY } else { 0 };
+    // Without a PID namespace the helper's /proc has to do.
+    if in_force(Layer::PidNamespace) {
+        let flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | read_only;
+        during("mount /proc", mount("proc", "/proc", "proc", flags, ""))?;
+    }
     for (cover, paths) in [("/dev/null", &MASKED[..]), (EMPTY, &HIDDEN[..])] {
-        for path in paths {
+        for path in paths.iter().filter(|_| in_force(Layer::Masks)) {
             match bind(cover, path) {
                 Ok(()) => {}
                 // This kernel has no such file.
@@ -169,7 +210,10 @@ fn inodes(files: u32) -> u64 {
 }
 
 fn room(file_bytes: u64, files: u32) -> String {
-    format!("size={file_bytes},nr_inodes={}", inodes(files))
+    let size = if in_force(Layer::Size) { file_bytes } else { 0 };
+    let inodes = if in_force(Layer::Inodes) { inodes(files) } else { 0 };
+    // 0 is no limit.
+    format!("size={size},nr_inodes={inodes}")
 }
 
 /// Gives a run's file system, by a directory that it's mounted at, another size: for a step that may have less or more than

@@ -1,6 +1,7 @@
 //! One run as the helper sees it: what its init says, and when it has to end.
 
 use std::{
+    borrow::Cow,
     io,
     os::fd::OwnedFd,
     thread,
@@ -9,6 +10,8 @@ use std::{
 
 use crate::{
     cgroup::Group,
+    in_force,
+    layer::Layer,
     packets,
     protocol::{End, Report, Step},
     root::{self, during},
@@ -77,7 +80,7 @@ impl Run {
                     if self.step == 0 {
                         group.disregard_cpu(own_cpu_ns);
                     }
-                    self.next_cpu_check = Some(now + CPU_CHECK);
+                    self.next_cpu_check = in_force(Layer::CpuTime).then_some(now + CPU_CHECK);
                 }
                 self.started = Some(now);
             }
@@ -134,7 +137,7 @@ impl Run {
         }
         if let Some(group) = &mut self.group {
             group.count_anew();
-            during("limit the cgroup", group.limit(step))?;
+            during("limit the cgroup", group.limit(&in_cgroup(step)))?;
         }
         self.told = Some(Instant::now());
         match &self.control {
@@ -146,6 +149,7 @@ impl Run {
     /// When the current step's wall time is up, or ours to make its world.
     fn deadline(&self) -> Option<Instant> {
         match (self.started, self.told) {
+            (Some(_), _) if !in_force(Layer::WallTime) => None,
             (Some(started), _) => {
                 started.checked_add(Duration::from_nanos(self.steps.get(self.step)?.wall_ns))
             }
@@ -194,4 +198,19 @@ impl Run {
             self.report.message = format!("kill: {error}");
         }
     }
+}
+
+/// What its cgroup limits of a step.
+pub(crate) fn in_cgroup(step: &Step) -> Cow<'_, Step> {
+    let mut limited = Cow::Borrowed(step);
+    if !in_force(Layer::CgroupMemory) {
+        limited.to_mut().memory_bytes = 1 << 30;
+    }
+    if !in_force(Layer::CgroupPids) {
+        limited.to_mut().processes = 1000;
+    }
+    if !in_force(Layer::CgroupCpu) {
+        limited.to_mut().cpu_millis = 64_000;
+    }
+    limited
 }

@@ -10,20 +10,24 @@ use std::{
 
 use crate::{
     cgroup::{Group, Parents},
-    map_ids, packets,
+    in_force,
+    layer::Layer,
+    map_ids, namespaces, packets,
     protocol::{End, Hello, Message, Report, Request, Step},
     root::during,
-    run::Run,
+    run::{Run, in_cgroup},
     sys::{self, Fork, PollFd},
     world::{INSIDE_ID, Namespaces, Streams, World, be_init},
 };
 
-const NAMESPACES: u64 = sys::CLONE_NEWUSER
-    | sys::CLONE_NEWPID
-    | sys::CLONE_NEWNS
-    | sys::CLONE_NEWNET
-    | sys::CLONE_NEWIPC
-    | sys::CLONE_NEWUTS;
+const NAMESPACES: [(u64, Option<Layer>); 6] = [
+    (sys::CLONE_NEWUSER, Some(Layer::UserNamespace)),
+    (sys::CLONE_NEWPID, Some(Layer::PidNamespace)),
+    (sys::CLONE_NEWNS, Some(Layer::MountNamespace)),
+    (sys::CLONE_NEWNET, Some(Layer::Network)),
+    (sys::CLONE_NEWIPC, Some(Layer::Ipc)),
+    (sys::CLONE_NEWUTS, Some(Layer::Uts)),
+];
 
 /// The host uids that belong to one helper.
 const RUNS_AT_A_TIME: u32 = 1024;
@@ -180,7 +184,7 @@ impl Serving<'_> {
         let first = request.steps.first().ok_or_else(|| io::Error::other("a request has no steps"))?;
         let uid = match self.hello.first_uid {
             Some(first_uid) => {
-                let uid = first_uid + slot;
+                let uid = first_uid + if in_force(Layer::OwnUser) { slot } else { 0 };
                 // Whoever opens /dev/stdin opens the pipe anew.
                 for stream in [&streams.stdin, &streams.stdout, &streams.stderr] {
                     during("hand over a pipe", fchown(stream, Some(uid), Some(uid)))?;
@@ -196,12 +200,15 @@ impl Serving<'_> {
         } else {
             let group = during("make a cgroup", self.parents.make_group(self.made.to_string()))?;
             let group = made.insert(group);
-            during("limit the cgroup", group.limit(first))?;
-            entrances = during("open the cgroup", group.entrances())?;
+            during("limit the cgroup", group.limit(&in_cgroup(first)))?;
+            if in_force(Layer::CgroupEntry) {
+                entrances = during("open the cgroup", group.entrances())?;
+            }
             Some(&*group)
         };
         let (control, inner) = packets::pair()?;
-        match during("make namespaces", sys::fork(NAMESPACES, group.and_then(Group::unified)))? {
+        let entered = group.filter(|_| in_force(Layer::CgroupEntry)).and_then(Group::unified);
+        match during("make namespaces", sys::fork(namespaces(&NAMESPACES), entered))? {
             Fork::Child => be_init(World {
                 request: &request,
                 streams,
@@ -212,12 +219,17 @@ impl Serving<'_> {
                 shown: &self.hello.shown,
                 cgroup: group.map(|_| format!("/{}/{}", self.parents.name, self.made)),
                 outside: &self.outside,
-                clear_groups: self.hello.first_uid.is_some(),
+                user: if in_force(Layer::UserNamespace) { INSIDE_ID } else { uid },
+                clear_groups: self.hello.first_uid.is_some() && in_force(Layer::Groups),
             }),
             Fork::Parent { pid, pidfd } => {
-                let ready =
-                    map_ids(&format!("/proc/{pid}"), INSIDE_ID, (uid, uid), self.hello.first_uid.is_some())
-                        .and_then(|()| packets::send(&control, b"g"));
+                let may_set_groups = self.hello.first_uid.is_some();
+                let mapped = if in_force(Layer::UserNamespace) {
+                    map_ids(&format!("/proc/{pid}"), INSIDE_ID, (uid, uid), may_set_groups)
+                } else {
+                    Ok(())
+                };
+                let ready = mapped.and_then(|()| packets::send(&control, b"g"));
                 if let Err(error) = during("map the user namespace", ready) {
                     sys::kill(&pidfd)?;
                     sys::reap(&pidfd)?;

@@ -33,9 +33,9 @@ pub(crate) const MS_BIND: c_ulong = 4096;
 pub(crate) const MS_REC: c_ulong = 16384;
 pub(crate) const MS_PRIVATE: c_ulong = 1 << 18;
 const MNT_DETACH: c_int = 2;
-const MOUNT_ATTR_RDONLY: u64 = 1;
-const MOUNT_ATTR_NOSUID: u64 = 2;
-const MOUNT_ATTR_NODEV: u64 = 4;
+pub(crate) const MOUNT_ATTR_RDONLY: u64 = 1;
+pub(crate) const MOUNT_ATTR_NOSUID: u64 = 2;
+pub(crate) const MOUNT_ATTR_NODEV: u64 = 4;
 const AT_RECURSIVE: c_uint = 0x8000;
 const AT_FDCWD: c_int = -100;
 
@@ -51,6 +51,8 @@ pub(crate) const PR_SET_NAME: c_int = 15;
 pub(crate) const PR_SET_SECCOMP: c_int = 22;
 pub(crate) const PR_CAPBSET_DROP: c_int = 24;
 pub(crate) const PR_SET_SECUREBITS: c_int = 28;
+/// A value of it: changing users changes no capabilities.
+pub(crate) const NO_SETUID_FIXUP: c_ulong = 4;
 pub(crate) const PR_SET_NO_NEW_PRIVS: c_int = 38;
 pub(crate) const PR_CAP_AMBIENT: c_int = 47;
 pub(crate) const PR_CAP_AMBIENT_CLEAR_ALL: c_ulong = 4;
@@ -235,14 +237,9 @@ pub(crate) fn bind(source: &str, target: &str) -> io::Result<()> {
     mount(source, target, "", MS_BIND | MS_REC, "")
 }
 
-/// Makes everything mounted at `target` and below read-only and free of set-user-id, and of devices unless told otherwise.
-pub(crate) fn lock_down(target: &str, devices: bool) -> io::Result<()> {
-    let attributes = MountAttr {
-        set: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | if devices { 0 } else { MOUNT_ATTR_NODEV },
-        clear: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
+/// Gives everything mounted at `target` and below these attributes.
+pub(crate) fn lock_down(target: &str, attributes: u64) -> io::Result<()> {
+    let attributes = MountAttr { set: attributes, clear: 0, propagation: 0, userns_fd: 0 };
     let target = path_string(target)?;
     // SAFETY: the string and the structure live through the call, the structure has the size that is given.
     check(unsafe {

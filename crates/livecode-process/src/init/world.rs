@@ -6,11 +6,14 @@ use std::{
     io::{self, Read, Write},
     os::fd::{AsRawFd, OwnedFd},
     path::PathBuf,
+    process,
     time::Instant,
 };
 
 use crate::{
-    collect, landlock, packets,
+    collect, in_force, landlock,
+    layer::Layer,
+    packets,
     protocol::{Request, Step},
     root::{self, during},
     sys::{self, Fork, Resource},
@@ -90,6 +93,8 @@ pub(crate) struct World<'a> {
     pub(crate) cgroup: Option<String>,
     /// The namespaces of whoever made this world.
     pub(crate) outside: &'a Namespaces,
+    /// Who the program is, as seen from inside.
+    pub(crate) user: u32,
     /// Whether the helper may change groups: not where an ordinary user started it.
     pub(crate) clear_groups: bool,
 }
@@ -113,26 +118,44 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
         .map(AsRawFd::as_raw_fd)
         .chain(world.entrances.iter().map(AsRawFd::as_raw_fd))
         .collect();
-    sys::close_others(&mut keep)?;
+    if in_force(Layer::CloseOthers) {
+        sys::close_others(&mut keep)?;
+    }
     for mut entrance in std::mem::take(&mut world.entrances) {
         during("enter the cgroup", entrance.write_all(b"0"))?;
     }
-    if let Some(path) = &world.cgroup {
+    if let Some(path) = &world.cgroup
+        && in_force(Layer::Verify)
+    {
         during("check the cgroup", check_cgroup(path))?;
     }
     // The first go: the user namespace is mapped.
     wait_for_go(&world.control)?;
-    during("become another user", sys::become_user(INSIDE_ID, INSIDE_ID, world.clear_groups))?;
-    sys::set_process(sys::PR_SET_DUMPABLE, 0)?;
-    during("leave the cgroup's path", sys::unshare_cgroup())?;
-    during("name the host", sys::sethostname(c"sandbox"))?;
+    if !in_force(Layer::UserNamespace) {
+        // Else all powers would be gone, which are given up below.
+        sys::set_process(sys::PR_SET_SECUREBITS, sys::NO_SETUID_FIXUP)?;
+    }
+    during("become another user", sys::become_user(world.user, world.user, world.clear_groups))?;
+    if in_force(Layer::Dumpable) {
+        sys::set_process(sys::PR_SET_DUMPABLE, 0)?;
+    }
+    if in_force(Layer::CgroupNamespace) {
+        during("leave the cgroup's path", sys::unshare_cgroup())?;
+    }
+    if in_force(Layer::Uts) {
+        during("name the host", sys::sethostname(c"sandbox"))?;
+    }
     sys::umask(0o022);
     let steps = &world.request.steps;
     let first = steps.first().ok_or_else(|| io::Error::other("a request has no steps"))?;
     root::furnish(first.room())?;
     place_files(&world.request.files)?;
-    during("give up capabilities", sys::drop_capabilities())?;
-    during("give up new privileges", sys::set_process(sys::PR_SET_NO_NEW_PRIVS, 1))?;
+    if in_force(Layer::Capabilities) || !in_force(Layer::UserNamespace) {
+        during("give up capabilities", sys::drop_capabilities())?;
+    }
+    if in_force(Layer::NoNewPrivs) {
+        during("give up new privileges", sys::set_process(sys::PR_SET_NO_NEW_PRIVS, 1))?;
+    }
     for (index, step) in steps.iter().enumerate() {
         if index > 0 {
             wait_for_go(&world.control)?;
@@ -218,7 +241,9 @@ fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
     let to_collect = if is_last { world.streams.collect.as_ref() } else { None };
     if !is_last || to_collect.is_some() {
         // Whatever the step left running must see neither the next one nor a file being read. Else it goes with us.
-        sys::kill_all_but_me();
+        if process::id() == 1 {
+            sys::kill_all_but_me();
+        }
         while sys::wait(-1).is_some() {}
     }
     packets::send(&world.control, &News::Ended { wall_ns, status, files_full }.encode())?;
@@ -234,7 +259,9 @@ fn strings(list: &[Vec<u8>]) -> io::Result<Vec<CString>> {
 
 /// The last of our own instructions in the process that becomes the program.
 fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Result<()> {
-    sys::setsid()?;
+    if in_force(Layer::Session) {
+        sys::setsid()?;
+    }
     sys::default_sigpipe();
     let streams = &world.streams;
     match (&streams.compile, is_last) {
@@ -250,7 +277,9 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
         }
     }
     // It closes itself on exec, which is how init learns of it.
-    sys::close_others(&mut [report])?;
+    if in_force(Layer::CloseOthers) {
+        sys::close_others(&mut [report])?;
+    }
     // Where a cgroup counts, it has to be met first, for it tells of it.
     let counted = world.cgroup.is_some();
     let processes = u64::from(step.processes) * if counted { 2 } else { 1 } + 1;
@@ -262,24 +291,33 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
     };
     let open_files = u64::from(step.open_files);
     let cpu_seconds = step.cpu_ns.div_ceil(1_000_000_000) + 1;
-    for (resource, soft, hard) in [
-        (Resource::Cpu, cpu_seconds, cpu_seconds + 1),
-        (Resource::Fsize, step.file_bytes, step.file_bytes),
-        (Resource::Data, data, data),
-        (Resource::Stack, stack, step.stack_bytes),
-        (Resource::Core, 1, 1),
-        (Resource::Nproc, processes, processes),
-        (Resource::Nofile, open_files, open_files),
-        (Resource::Memlock, 64 << 10, 64 << 10),
-        (Resource::Msgqueue, 0, 0),
-        (Resource::Nice, 0, 0),
-        (Resource::Rtprio, 0, 0),
+    for (resource, layer, soft, hard) in [
+        (Resource::Cpu, Layer::LimitCpu, cpu_seconds, cpu_seconds + 1),
+        (Resource::Fsize, Layer::LimitFsize, step.file_bytes, step.file_bytes),
+        (Resource::Data, Layer::LimitData, data, data),
+        (Resource::Stack, Layer::LimitStack, stack, step.stack_bytes),
+        (Resource::Core, Layer::LimitCore, 1, 1),
+        (Resource::Nproc, Layer::LimitNproc, processes, processes),
+        (Resource::Nofile, Layer::LimitNofile, open_files, open_files),
+        (Resource::Memlock, Layer::LimitMemlock, 64 << 10, 64 << 10),
+        (Resource::Msgqueue, Layer::LimitMsgqueue, 0, 0),
+        (Resource::Nice, Layer::LimitNice, 0, 0),
+        (Resource::Rtprio, Layer::LimitRtprio, 0, 0),
     ] {
-        during("lower a resource limit", sys::lower_rlimit(resource, soft, hard))?;
+        if in_force(layer) {
+            during("lower a resource limit", sys::lower_rlimit(resource, soft, hard))?;
+        }
     }
-    during("confine it by Landlock", landlock::confine(world.landlock, world.shown))?;
-    during("install the system call filter", sys::install_seccomp(world.seccomp))?;
-    during("check the confinement", verify(world.outside))
+    if in_force(Layer::Landlock) {
+        during("confine it by Landlock", landlock::confine(world.landlock, world.shown))?;
+    }
+    if in_force(Layer::Seccomp) {
+        during("install the system call filter", sys::install_seccomp(world.seccomp))?;
+    }
+    if in_force(Layer::Verify) {
+        during("check the confinement", verify(world.outside))?;
+    }
+    Ok(())
 }
 
 /// The namespaces that a process is in, by their links in `/proc`.

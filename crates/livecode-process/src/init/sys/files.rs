@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{AT_FDCWD, c_string, check, path_string, syscall};
+use crate::{in_force, layer::Layer};
 
 const AT_REMOVEDIR: c_int = 0x200;
 const O_RDONLY: c_int = 0;
@@ -89,12 +90,10 @@ pub(crate) fn open_path(path: &str) -> io::Result<OwnedFd> {
 pub(crate) fn open_beneath(path: &str) -> io::Result<File> {
     /// No other mount, no magic link, no link, nothing above.
     const RESOLVE: u64 = 0b1111;
+    let (follow, resolve) = if in_force(Layer::Links) { (O_NOFOLLOW, RESOLVE) } else { (0, 0) };
     let path = path_string(path)?;
-    let how = OpenHow {
-        flags: (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) as u64,
-        mode: 0,
-        resolve: RESOLVE,
-    };
+    let how =
+        OpenHow { flags: (O_RDONLY | follow | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) as u64, mode: 0, resolve };
     // SAFETY: the string and the structure live through the call, the structure has the size that is given.
     let fd = check(unsafe {
         syscall(SYS_OPENAT2, AT_FDCWD, path.as_ptr(), &raw const how, size_of::<OpenHow>())

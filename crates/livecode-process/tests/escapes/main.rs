@@ -1,0 +1,1 @@
+//! What a program tries in order to get out, with everything in force and with a layer left out.
