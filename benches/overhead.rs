@@ -1,34 +1,25 @@
-//! What livecode itself costs: `cargo bench --features process --bench overhead`.
+//! What livecode itself costs: `cargo bench --bench overhead`.
 //!
-//! 1. The engine and a worker around a sandbox that does nothing, on the backends in memory.
-//! 2. A cold run of `print("hi")` in the process sandbox beside bare `/usr/bin/python3 -c`, taking turns in one run, so that
-//!    a machine whose speed drifts slows both.
-//!
-//! `ROUNDS` sets how many of each (default 200). Medians are what to quote; no figure here is a test.
+//! The engine and a worker around a sandbox that does nothing, on the backends in memory. `ROUNDS` sets how many executions
+//! (default 2000). Medians are what to quote; no figure here is a test. What a sandbox costs is `benches/sandbox.rs`.
 
 use std::{
     env,
-    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use livecode::{
-    Capabilities, Engine, ExecutionSpec, Io, Language, Languages, MemoryQueue, MemoryStore, Outcome, Program,
-    Result, RunOptions, Runner, Sandbox, State, Termination, Worker, process::ProcessSandbox,
+    Capabilities, Engine, ExecutionSpec, Io, MemoryQueue, MemoryStore, Outcome, Program, Result, RunOptions,
+    Runner, Sandbox, State, Termination, Worker,
 };
 use tokio_util::sync::CancellationToken;
 
-const PYTHON: &str = "/usr/bin/python3";
-
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let rounds: usize = env::var("ROUNDS").ok().map_or(Ok(200), |text| text.parse())?;
+    let rounds: usize = env::var("ROUNDS").ok().map_or(Ok(2000), |text| text.parse())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        engine(rounds.max(1) * 10).await?;
-        cold(rounds.max(1)).await
-    })
+    runtime.block_on(engine(rounds.max(1)))
 }
 
 /// The cost of a life cycle: insert, push, claim, start, finish, acknowledge, and the wait for its end.
@@ -54,37 +45,6 @@ async fn engine(rounds: usize) -> std::result::Result<(), Box<dyn std::error::Er
     working.await?;
     println!("engine, one execution at a time in memory, accepted to ended");
     print("  livecode", &mut times);
-    Ok(())
-}
-
-async fn cold(rounds: usize) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let mut languages = Languages::none();
-    languages.add(Language::new("python", "main.py", [PYTHON, "main.py"]))?;
-    let runner = Runner::new(ProcessSandbox::builder().build()?).languages(languages);
-    let spec = ExecutionSpec::new("python", "print(\"hi\")");
-    let (mut bare, mut ours) = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
-    for round in 0..rounds + 5 {
-        let began = Instant::now();
-        let output = Command::new(PYTHON).args(["-c", "print(\"hi\")"]).stdin(Stdio::null()).output()?;
-        let alone = began.elapsed();
-        assert_eq!(output.stdout, b"hi\n");
-        let began = Instant::now();
-        let run = runner.run(&spec).await?;
-        let contained = began.elapsed();
-        assert_eq!(run.captured.stdout, "hi\n");
-        // The first few warm the page cache.
-        if round >= 5 {
-            bare.push(alone);
-            ours.push(contained);
-        }
-    }
-    let mut ratios: Vec<f64> =
-        ours.iter().zip(&bare).map(|(ours, bare)| ours.as_secs_f64() / bare.as_secs_f64()).collect();
-    ratios.sort_by(f64::total_cmp);
-    println!("print(\"hi\"), in turns");
-    print("  bare /usr/bin/python3 -c", &mut bare);
-    print("  livecode, process sandbox, cold", &mut ours);
-    println!("  ratio, median of pairs: {:.2}", ratios[ratios.len() / 2]);
     Ok(())
 }
 

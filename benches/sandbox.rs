@@ -1,0 +1,498 @@
+//! What the process sandbox promises, beside the alternatives: `cargo bench --features process --bench sandbox`.
+//!
+//! | part | promise |
+//! | --- | --- |
+//! | `cold` | a run costs at most 1.25 times bare python, and less than bwrap although more is done |
+//! | `size` | it costs the same in a host with 4 GiB resident and 200 threads |
+//! | `cancel` | within 50 ms of the wish everything is dead and gone, whatever the program does |
+//! | `mix` | beside four hostile programs an honest one finishes, within twice its time alone at equal shares |
+//! | `rate` | runs per second, eight at a time |
+//!
+//! All of them, or those that are named: `… --bench sandbox -- cold rate`. What is compared takes turns, so that a machine whose
+//! speed drifts slows both: quote the ratios, which are medians of pairs. `ROUNDS` sets how many (default 200). No figure here
+//! is a test.
+//!
+//! bwrap takes part where it's installed, Docker where an engine runs (`dockerd &`) and has an image of this machine's python:
+//!
+//! ```sh
+//! cd / && tar -c bin lib lib64 usr/lib64 usr/lib/*-linux-gnu/{ld-linux*,lib{c,m,z,expat}.so.*} \
+//!     usr/bin/python3* usr/lib/python3.[0-9]* | docker import - livecode-bench
+//! ```
+
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::{join_all, try_join_all};
+use livecode::{
+    ExecutionSpec, Language, Languages, LimitRequest, Outcome, Runner, Termination, process::ProcessSandbox,
+};
+use tokio::{runtime::Runtime, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const PYTHON: &str = "/usr/bin/python3";
+const HELLO: &str = "print(\"hi\")";
+const IMAGE: &str = "livecode-bench";
+/// A round with Docker takes as long as thirty others.
+const DOCKER_EVERY: usize = 20;
+/// The environment of a sandboxed program, for all.
+const ENVIRONMENT: [(&str, &str); 4] =
+    [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8")];
+
+/// Each is at it when it says `ready`.
+const UNWILLING: [(&str, &str); 7] = [
+    ("sleeps", "import time\nprint('ready', flush=True)\ntime.sleep(60)"),
+    ("spins", "print('ready', flush=True)\nwhile True: pass"),
+    ("is deaf, with children in other sessions", DEAF),
+    ("forks up to its 64 processes", FORK_STORM),
+    (
+        "has 100 MiB resident",
+        "b = b'x' * (100 << 20)\nprint('ready', flush=True)\nimport time\ntime.sleep(60)",
+    ),
+    ("floods its output", FLOOD),
+    ("fills its disk", DISK),
+];
+
+const DEAF: &str = "
+import os, signal, time
+for number in range(1, 65):
+    try: signal.signal(number, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+for _ in range(8):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0: os.setsid()
+        while True: time.sleep(1)
+print('ready', flush=True)
+while True: time.sleep(1)
+";
+const FORK_STORM: &str = "
+import os
+told = False
+while True:
+    try: os.fork()
+    except OSError:
+        if not told: os.write(1, b'ready')
+        told = True
+";
+const FLOOD: &str = "import os\nwhile True: os.write(1, b'ready' * 10000)";
+const DISK: &str = "
+import os
+told = False
+while True:
+    with open('full', 'wb', buffering=0) as file:
+        try:
+            while True: file.write(b'x' * (1 << 20))
+        except OSError: pass
+    if not told: os.write(1, b'ready')
+    told = True
+";
+const MEMORY: &str = "kept = []\nwhile True: kept.append(b'x' * (1 << 20))";
+/// More than half a second of one processor.
+const HONEST: &str = "x = 0\nfor i in range(9_000_000): x += i * i\nprint(x)";
+
+fn main() -> Result<()> {
+    let rounds: usize = env::var("ROUNDS").ok().map_or(Ok(200), |text| text.parse())?;
+    let rounds = rounds.max(1);
+    let named: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    let bench = Bench {
+        runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
+        runner: runner()?,
+    };
+    if wanted("cold") {
+        bench.cold(rounds)?;
+    }
+    if wanted("size") {
+        bench.size(rounds)?;
+    }
+    if wanted("cancel") {
+        bench.cancel(rounds.div_ceil(10))?;
+    }
+    if wanted("mix") {
+        bench.mix(rounds.div_ceil(40))?;
+    }
+    if wanted("rate") {
+        bench.rate(rounds)?;
+    }
+    Ok(())
+}
+
+fn runner() -> Result<Runner> {
+    let mut languages = Languages::none();
+    languages.add(Language::new("python", "main.py", [PYTHON, "main.py"]))?;
+    Ok(Runner::new(ProcessSandbox::builder().build()?).languages(languages))
+}
+
+struct Bench {
+    runtime: Runtime,
+    runner: Runner,
+}
+
+impl Bench {
+    fn cold(&self, rounds: usize) -> Result<()> {
+        println!("{HELLO}, cold");
+        let mut entries = self.bare_and_ours();
+        match bwrap() {
+            Some(command) => entries.push(Entry::command("bwrap, all namespaces", 1, command)),
+            None => println!("  bwrap: not here, install bubblewrap"),
+        }
+        match docker() {
+            Ok(command) => {
+                entries.push(Entry::command("docker run, no network, limits", DOCKER_EVERY, command))
+            }
+            Err(reason) => println!("  docker: {reason}"),
+        }
+        in_turns(rounds, &mut entries)?;
+        entries.iter().for_each(Entry::print);
+        Ok(())
+    }
+
+    fn size(&self, rounds: usize) -> Result<()> {
+        const RESIDENT: usize = 4 << 30;
+        const THREADS: usize = 200;
+        println!("{HELLO}, cold, by the host's size");
+        let measure = |what: &str| -> Result<(f64, f64)> {
+            let mut starts: Vec<f64> = Vec::new();
+            for _ in 0..10 {
+                let began = Instant::now();
+                let sandbox = ProcessSandbox::builder().build()?;
+                starts.push(milliseconds(began.elapsed()));
+                drop(sandbox);
+            }
+            let start = median(&mut starts);
+            let mut entries = self.bare_and_ours();
+            in_turns(rounds, &mut entries)?;
+            let (cold, ratio) = (entries[1].median(), entries[1].ratio());
+            println!(
+                "  {what}: a run {cold:.2} ms, {ratio:.2} of bare python; a sandbox is built in {start:.2} ms"
+            );
+            Ok((cold, ratio))
+        };
+        let small = measure("small")?;
+        if available_bytes().is_some_and(|available| available < 2 * RESIDENT as u64) {
+            println!("  large: not measured, less than 8 GiB are free here");
+            return Ok(());
+        }
+        let memory = vec![1u8; RESIDENT];
+        let (parked, over) = (Barrier::new(THREADS + 1), Barrier::new(THREADS + 1));
+        let large = thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| (parked.wait(), over.wait()));
+            }
+            parked.wait();
+            let large = measure("4 GiB resident, 200 threads");
+            over.wait();
+            large
+        })?;
+        drop(std::hint::black_box(memory));
+        println!("  large to small, each by the bare python beside it: {:.2}", large.1 / small.1);
+        Ok(())
+    }
+
+    fn cancel(&self, rounds: usize) -> Result<()> {
+        println!(
+            "from the wish to cancel to the report that all is gone (promise: 50 ms), n = {rounds} each"
+        );
+        for (name, source) in UNWILLING {
+            let mut times = Vec::with_capacity(rounds);
+            for _ in 0..rounds {
+                times.push(milliseconds(self.runtime.block_on(self.cancel_once(source))?));
+            }
+            let (middle, most) = (median(&mut times), times.iter().copied().fold(0.0, f64::max));
+            println!("  {name}: p50 {middle:.1} ms, max {most:.1} ms");
+        }
+        Ok(())
+    }
+
+    async fn cancel_once(&self, source: &str) -> Result<Duration> {
+        let (spec, cancel) = (ExecutionSpec::new("python", source), CancellationToken::new());
+        let (sender, mut receiver) = mpsc::channel(16);
+        let running = {
+            let (runner, cancel) = (self.runner.clone(), cancel.clone());
+            tokio::spawn(async move {
+                let outcome = runner.stream(&spec, sender, &cancel).await;
+                (outcome, Instant::now())
+            })
+        };
+        let first = receiver.recv().await;
+        assert!(first.is_some_and(|output| output.bytes.starts_with(b"ready")), "{source}");
+        let reading = tokio::spawn(async move { while receiver.recv().await.is_some() {} });
+        // Let it rage.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let wished = Instant::now();
+        cancel.cancel();
+        let (outcome, ended) = running.await?;
+        reading.await?;
+        assert_eq!(outcome?.termination, Termination::Cancelled, "{source}");
+        Ok(ended - wished)
+    }
+
+    fn mix(&self, rounds: usize) -> Result<()> {
+        println!(
+            "an honest program, each program with 400 thousandths of a processor, n = {rounds} (promise: twice)"
+        );
+        let (mut alone, mut beside, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let first = self.runtime.block_on(self.honest())?;
+            let second = self.runtime.block_on(self.honest_beside_hostile())?;
+            alone.push(first);
+            beside.push(second);
+            ratios.push(second / first);
+        }
+        println!("  alone: p50 {:.0} ms", median(&mut alone));
+        println!(
+            "  beside a fork storm, growing memory, an output flood and a full disk: p50 {:.0} ms, {:.2} of alone",
+            median(&mut beside),
+            median(&mut ratios)
+        );
+        Ok(())
+    }
+
+    async fn honest(&self) -> Result<f64> {
+        let run = self.runner.run(&share(HONEST)).await?;
+        assert!(run.outcome.is_success(), "{run:?}");
+        Ok(milliseconds(run.outcome.usage.wall_time))
+    }
+
+    async fn honest_beside_hostile(&self) -> Result<f64> {
+        let (cancel, over) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+        let hostile: Vec<_> = [FORK_STORM, MEMORY, FLOOD, DISK]
+            .into_iter()
+            .map(|source| {
+                let (runner, cancel, over) = (self.runner.clone(), cancel.clone(), over.clone());
+                tokio::spawn(async move {
+                    // One that is ended by a limit begins again.
+                    let mut outcomes: Vec<Outcome> = Vec::new();
+                    while !over.load(Ordering::Relaxed) {
+                        let (sender, mut receiver) = mpsc::channel(16);
+                        let spec = share(source);
+                        let read = async { while receiver.recv().await.is_some() {} };
+                        let (outcome, ()) = tokio::join!(runner.stream(&spec, sender, &cancel), read);
+                        outcomes.push(outcome?);
+                    }
+                    Ok::<_, livecode::Error>(outcomes)
+                })
+            })
+            .collect();
+        // They are at it.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let time = self.honest().await;
+        over.store(true, Ordering::Relaxed);
+        cancel.cancel();
+        for outcomes in join_all(hostile).await {
+            assert!(!outcomes??.is_empty());
+        }
+        time
+    }
+
+    fn rate(&self, rounds: usize) -> Result<()> {
+        const AT_A_TIME: usize = 8;
+        const TURNS: usize = 5;
+        let each = rounds.div_ceil(AT_A_TIME * TURNS);
+        println!("{HELLO}, {AT_A_TIME} at a time");
+        let mut per_second = [Vec::new(), Vec::new()];
+        let total = (each * AT_A_TIME) as f64;
+        for _ in 0..TURNS {
+            let began = Instant::now();
+            thread::scope(|scope| -> Result<()> {
+                let threads: Vec<_> = (0..AT_A_TIME)
+                    .map(|_| scope.spawn(|| (0..each).all(|_| hello(&mut bare()).is_ok())))
+                    .collect();
+                assert!(threads.into_iter().all(|thread| thread.join().unwrap_or(false)));
+                Ok(())
+            })?;
+            per_second[0].push(total / began.elapsed().as_secs_f64());
+            let began = Instant::now();
+            self.runtime.block_on(async {
+                let runs = (0..AT_A_TIME).map(|_| {
+                    let runner = self.runner.clone();
+                    tokio::spawn(async move {
+                        for _ in 0..each {
+                            let run = runner.run(&ExecutionSpec::new("python", HELLO)).await;
+                            assert!(run.is_ok_and(|run| run.captured.stdout == "hi\n"));
+                        }
+                    })
+                });
+                try_join_all(runs).await
+            })?;
+            per_second[1].push(total / began.elapsed().as_secs_f64());
+        }
+        let mut ratios: Vec<f64> =
+            per_second[1].iter().zip(&per_second[0]).map(|(ours, bare)| ours / bare).collect();
+        let [bare, ours] = &mut per_second;
+        println!("  bare {PYTHON} -c: {:.0} a second", median(bare));
+        println!(
+            "  livecode, process sandbox, cold: {:.0} a second, {:.2} of bare",
+            median(ours),
+            median(&mut ratios)
+        );
+        Ok(())
+    }
+
+    fn bare_and_ours(&self) -> Vec<Entry<'_>> {
+        let spec = ExecutionSpec::new("python", HELLO);
+        let ours = move || {
+            let run = self.runtime.block_on(self.runner.run(&spec))?;
+            assert_eq!(run.captured.stdout, "hi\n");
+            Ok(())
+        };
+        vec![
+            Entry::command("bare /usr/bin/python3 -c", 1, bare()),
+            Entry::new("livecode, process sandbox", 1, Box::new(ours)),
+        ]
+    }
+}
+
+fn share(source: &str) -> ExecutionSpec {
+    let limits =
+        LimitRequest { cpu_millis: Some(400), wall_time_ms: Some(10_000), ..LimitRequest::default() };
+    ExecutionSpec::new("python", source).limits(limits)
+}
+
+/// One of those that take turns.
+struct Entry<'a> {
+    name: &'static str,
+    /// It takes part in every so many rounds.
+    every: usize,
+    run: Box<dyn FnMut() -> Result<()> + 'a>,
+    times: Vec<f64>,
+    /// To the first entry's time in the same round.
+    ratios: Vec<f64>,
+}
+
+impl<'a> Entry<'a> {
+    fn new(name: &'static str, every: usize, run: Box<dyn FnMut() -> Result<()> + 'a>) -> Self {
+        Self { name, every, run, times: Vec::new(), ratios: Vec::new() }
+    }
+
+    fn command(name: &'static str, every: usize, mut command: Command) -> Self {
+        Self::new(name, every, Box::new(move || hello(&mut command)))
+    }
+
+    fn median(&self) -> f64 {
+        median(&mut self.times.clone())
+    }
+
+    fn ratio(&self) -> f64 {
+        median(&mut self.ratios.clone())
+    }
+
+    fn print(&self) {
+        let (time, ratio, n) = (self.median(), self.ratio(), self.times.len());
+        println!("  {}: p50 {time:.2} ms, {ratio:.2} of bare, n = {n}", self.name);
+    }
+}
+
+fn in_turns(rounds: usize, entries: &mut [Entry<'_>]) -> Result<()> {
+    const WARM_UP: usize = 5;
+    for round in 0..rounds + WARM_UP {
+        let mut first = None;
+        for entry in entries.iter_mut().filter(|entry| round % entry.every == 0) {
+            let began = Instant::now();
+            (entry.run)()?;
+            let time = milliseconds(began.elapsed());
+            let first = *first.get_or_insert(time);
+            if round >= WARM_UP {
+                entry.times.push(time);
+                entry.ratios.push(time / first);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bare() -> Command {
+    let mut command = Command::new(PYTHON);
+    command.args(["-c", HELLO]).env_clear().envs(ENVIRONMENT);
+    command
+}
+
+fn hello(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.stdout == b"hi\n" { Ok(()) } else { Err(format!("{command:?} gave {output:?}").into()) }
+}
+
+fn bwrap() -> Option<Command> {
+    let mut command = Command::new("bwrap");
+    if !command.arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    let mut command = Command::new("bwrap");
+    command.args(["--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/usr", "/usr"]);
+    for directory in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
+        match fs::read_link(directory) {
+            Ok(target) => command.arg("--symlink").args([target.as_path(), Path::new(directory)]),
+            Err(_) => command.args(["--ro-bind-try", directory, directory]),
+        };
+    }
+    command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
+    command.args([PYTHON, "-c", HELLO]).env_clear().envs(ENVIRONMENT);
+    Some(command)
+}
+
+fn docker() -> std::result::Result<Command, String> {
+    let works = |arguments: &[&str]| {
+        Command::new("docker").args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    if !works(&["version"]) {
+        return Err(format!(
+            "no engine here, start dockerd and import an image {IMAGE} as this file's comment says"
+        ));
+    }
+    if !works(&["image", "inspect", IMAGE]) {
+        return Err(format!("no image {IMAGE} here, import it as this file's comment says"));
+    }
+    let mut command = Command::new("docker");
+    command
+        .args([
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--read-only",
+            "--tmpfs",
+            "/tmp:size=64m",
+            "--cap-drop",
+            "ALL",
+        ])
+        .args([
+            "--security-opt",
+            "no-new-privileges",
+            "--user",
+            "1000:1000",
+            "--cpus",
+            "1",
+            "--pids-limit",
+            "64",
+        ])
+        .args(["--memory", "128m", "--memory-swap", "128m", IMAGE, PYTHON, "-c", HELLO]);
+    Ok(command)
+}
+
+fn available_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
