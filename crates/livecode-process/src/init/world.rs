@@ -136,9 +136,8 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
         sys::set_process(sys::PR_SET_SECUREBITS, sys::NO_SETUID_FIXUP)?;
     }
     during("become another user", sys::become_user(world.user, world.user, world.clear_groups))?;
-    if in_force(Layer::Dumpable) {
-        sys::set_process(sys::PR_SET_DUMPABLE, 0)?;
-    }
+    // Another user's process isn't by itself; an ordinary user's init is the same user.
+    sys::set_process(sys::PR_SET_DUMPABLE, u64::from(!in_force(Layer::Dumpable)))?;
     if in_force(Layer::CgroupNamespace) {
         during("leave the cgroup's path", sys::unshare_cgroup())?;
     }

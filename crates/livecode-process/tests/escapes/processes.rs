@@ -1,0 +1,165 @@
+//! Other runs and the host's processes, and programs that don't want to end.
+
+use std::{
+    fs,
+    process::{Child, Command},
+};
+
+use livecode_core::{LimitRequest, Termination};
+use livecode_process::Layer;
+
+use crate::attempt::{Attempt, Held, escapes, is_root, python};
+
+fn wall(ms: u64) -> LimitRequest {
+    LimitRequest { wall_time_ms: Some(ms), ..LimitRequest::default() }
+}
+
+/// Which of all processes is another program like this one, to Python.
+const ANOTHER: &str = "
+def is_another(pid):
+    try: return int(pid) not in (os.getpid(), os.getppid()) and b'main.py' in open(f'/proc/{pid}/cmdline', 'rb').read()
+    except OSError: return False
+others = [int(pid) for pid in os.listdir('/proc') if pid.isdigit() and is_another(pid)]
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_processes_of_another_run_are_not_seen() {
+    Attempt::against(&[Layer::PidNamespace])
+        .made_by(async |runner| {
+            let other = Held::start(&runner, python("hold()")).await;
+            let escaped = escapes(&runner, python(&format!("{ANOTHER}\nreturn len(others) > 0"))).await;
+            other.cancel().await;
+            escaped
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_processes_of_another_run_are_not_killed() {
+    Attempt::against(&[Layer::PidNamespace, Layer::OwnUser, Layer::Landlock])
+        .made_by(async |runner| {
+            let other = Held::start(&runner, python("hold()")).await;
+            let kill = format!("{ANOTHER}\nfor pid in others: os.kill(pid, 9)\nreturn len(others) > 0");
+            let escaped = escapes(&runner, python(&kill)).await;
+            if !escaped {
+                other.cancel().await;
+                return false;
+            }
+            let (outcome, _) = other.end().await;
+            assert_eq!(outcome.termination, Termination::Signaled { signal: 9 });
+            true
+        })
+        .await;
+}
+
+/// By the kernel's count of a user's pipes, which is for all processes of a host's user. An ordinary user's runs have but
+/// one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_run_uses_up_is_not_missing() {
+    if is_root() {
+        let use_up = "
+held = [os.pipe() for n in range(100)]
+try:
+    for pipe in held: fcntl.fcntl(pipe[0], 1031, 1 << 20)
+except OSError: hold()
+";
+        let limits = LimitRequest { open_files: Some(400), ..wall(9000) };
+        Attempt::against(&[Layer::OwnUser])
+            .made_by(async |runner| {
+                let other = Held::start(&runner, python(use_up).limits(limits)).await;
+                let source = "
+try: return fcntl.fcntl(os.pipe()[0], 1031, 1 << 20) < 1 << 20
+except PermissionError: return True
+";
+                let missing = escapes(&runner, python(source)).await;
+                other.cancel().await;
+                missing
+            })
+            .await;
+    }
+}
+
+/// A process of the host's in the same process group as we are, that has been stopped.
+struct Stopped(Child);
+
+impl Stopped {
+    fn new() -> Self {
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let stopped = Self(child);
+        stopped.signal(libc::SIGSTOP);
+        while stopped.state() != 'T' {
+            std::thread::yield_now();
+        }
+        stopped
+    }
+
+    fn signal(&self, signal: i32) {
+        // SAFETY: no memory is involved; the child isn't reaped yet.
+        assert_eq!(unsafe { libc::kill(self.0.id().cast_signed(), signal) }, 0);
+    }
+
+    fn state(&self) -> char {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.signal(libc::SIGKILL);
+        self.0.wait().unwrap();
+    }
+}
+
+/// `SIGCONT` to the whole process group, which within a session may be sent to any user's processes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hosts_session_is_not_signalled() {
+    Attempt::against(&[Layer::Session, Layer::Landlock])
+        .made_by(async |runner| {
+            let stopped = Stopped::new();
+            escapes(&runner, python("os.kill(0, signal.SIGCONT); return True")).await;
+            stopped.state() != 'T'
+        })
+        .await;
+}
+
+/// Forked twice, in a session of its own, deaf, and with the output still open: it lives on when the program has ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_outlives_the_program() {
+    let source = "
+if os.fork() == 0:
+    os.setsid()
+    for number in range(1, 65):
+        try: signal.signal(number, signal.SIG_IGN)
+        except (OSError, ValueError): pass
+    init = os.getppid()
+    if os.fork() == 0:
+        time.sleep(1)
+        print('escaped', flush=True)
+    os._exit(0)
+return False
+";
+    Attempt::against(&[Layer::PidNamespace])
+        .made_by(async |runner| escapes(&runner, python(source)).await)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_sleeps_beyond_the_wall_time() {
+    Attempt::against(&[Layer::WallTime]).limits(wall(300)).python("time.sleep(1); return True").await;
+}
+
+/// Woken by a child, where it's still there to be woken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stops_does_not_stop_the_clock() {
+    let source = "
+me = os.getpid()
+if os.fork() == 0:
+    time.sleep(1)
+    os.kill(me, signal.SIGCONT)
+    os._exit(0)
+os.kill(me, signal.SIGSTOP)
+return True
+";
+    Attempt::against(&[Layer::WallTime]).limits(wall(300)).python(source).await;
+}
