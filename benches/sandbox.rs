@@ -19,12 +19,13 @@
 //!     usr/bin/python3* usr/lib/python3.[0-9]* | docker import - livecode-bench
 //! ```
 
+#[path = "sandbox/turns.rs"]
+mod turns;
+
 use std::{
     env,
     error::Error,
     fs,
-    path::Path,
-    process::{Command, Stdio},
     sync::{
         Arc, Barrier,
         atomic::{AtomicBool, Ordering},
@@ -40,16 +41,9 @@ use livecode::{
 use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use crate::turns::{Entry, HELLO, PYTHON, bare, hello, in_turns, median, milliseconds};
 
-const PYTHON: &str = "/usr/bin/python3";
-const HELLO: &str = "print(\"hi\")";
-const IMAGE: &str = "livecode-bench";
-/// A round with Docker takes as long as thirty others.
-const DOCKER_EVERY: usize = 20;
-/// The environment of a sandboxed program, for all.
-const ENVIRONMENT: [(&str, &str); 4] =
-    [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8")];
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Each is at it when it says `ready`.
 const UNWILLING: [(&str, &str); 7] = [
@@ -145,15 +139,11 @@ impl Bench {
     fn cold(&self, rounds: usize) -> Result<()> {
         println!("{HELLO}, cold");
         let mut entries = self.bare_and_ours();
-        match bwrap() {
-            Some(command) => entries.push(Entry::command("bwrap, all namespaces", 1, command)),
-            None => println!("  bwrap: not here, install bubblewrap"),
-        }
-        match docker() {
-            Ok(command) => {
-                entries.push(Entry::command("docker run, no network, limits", DOCKER_EVERY, command))
+        for other in [turns::bwrap(), turns::docker()] {
+            match other {
+                Ok(entry) => entries.push(entry),
+                Err(reason) => println!("  {reason}"),
             }
-            Err(reason) => println!("  docker: {reason}"),
         }
         in_turns(rounds, &mut entries)?;
         entries.iter().for_each(Entry::print);
@@ -163,42 +153,45 @@ impl Bench {
     fn size(&self, rounds: usize) -> Result<()> {
         const RESIDENT: usize = 4 << 30;
         const THREADS: usize = 200;
+        const TURNS: usize = 4;
         println!("{HELLO}, cold, by the host's size");
-        let measure = |what: &str| -> Result<(f64, f64)> {
-            let mut starts: Vec<f64> = Vec::new();
-            for _ in 0..10 {
-                let began = Instant::now();
-                let sandbox = ProcessSandbox::builder().build()?;
-                starts.push(milliseconds(began.elapsed()));
-                drop(sandbox);
-            }
-            let start = median(&mut starts);
-            let mut entries = self.bare_and_ours();
-            in_turns(rounds, &mut entries)?;
-            let (cold, ratio) = (entries[1].median(), entries[1].ratio());
-            println!(
-                "  {what}: a run {cold:.2} ms, {ratio:.2} of bare python; a sandbox is built in {start:.2} ms"
-            );
-            Ok((cold, ratio))
-        };
-        let small = measure("small")?;
         if available_bytes().is_some_and(|available| available < 2 * RESIDENT as u64) {
-            println!("  large: not measured, less than 8 GiB are free here");
+            println!("  not measured, less than 8 GiB are free here");
             return Ok(());
         }
-        let memory = vec![1u8; RESIDENT];
-        let (parked, over) = (Barrier::new(THREADS + 1), Barrier::new(THREADS + 1));
-        let large = thread::scope(|scope| {
-            for _ in 0..THREADS {
-                scope.spawn(|| (parked.wait(), over.wait()));
-            }
-            parked.wait();
-            let large = measure("4 GiB resident, 200 threads");
-            over.wait();
-            large
-        })?;
-        drop(std::hint::black_box(memory));
-        println!("  large to small, each by the bare python beside it: {:.2}", large.1 / small.1);
+        let (mut small, mut large) = (Host::default(), Host::default());
+        for _ in 0..TURNS {
+            self.measure(rounds.div_ceil(TURNS), &mut small)?;
+            let memory = vec![1u8; RESIDENT];
+            let (parked, over) = (Barrier::new(THREADS + 1), Barrier::new(THREADS + 1));
+            thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| (parked.wait(), over.wait()));
+                }
+                parked.wait();
+                let measured = self.measure(rounds.div_ceil(TURNS), &mut large);
+                over.wait();
+                measured
+            })?;
+            drop(std::hint::black_box(memory));
+        }
+        let small = small.print("small");
+        let large = large.print("4 GiB resident, 200 threads");
+        println!("  large to small, each by the bare python beside it: {:.2}", large / small);
+        Ok(())
+    }
+
+    fn measure(&self, rounds: usize, host: &mut Host) -> Result<()> {
+        for _ in 0..5 {
+            let began = Instant::now();
+            let sandbox = ProcessSandbox::builder().build()?;
+            host.builds.push(milliseconds(began.elapsed()));
+            drop(sandbox);
+        }
+        let mut entries = self.bare_and_ours();
+        in_turns(rounds, &mut entries)?;
+        host.times.extend(&entries[1].times);
+        host.ratios.extend(&entries[1].ratios);
         Ok(())
     }
 
@@ -362,137 +355,25 @@ fn share(source: &str) -> ExecutionSpec {
     ExecutionSpec::new("python", source).limits(limits)
 }
 
-/// One of those that take turns.
-struct Entry<'a> {
-    name: &'static str,
-    /// It takes part in every so many rounds.
-    every: usize,
-    run: Box<dyn FnMut() -> Result<()> + 'a>,
+/// What a host of one size has measured.
+#[derive(Default)]
+struct Host {
+    builds: Vec<f64>,
     times: Vec<f64>,
-    /// To the first entry's time in the same round.
     ratios: Vec<f64>,
 }
 
-impl<'a> Entry<'a> {
-    fn new(name: &'static str, every: usize, run: Box<dyn FnMut() -> Result<()> + 'a>) -> Self {
-        Self { name, every, run, times: Vec::new(), ratios: Vec::new() }
+impl Host {
+    fn print(mut self, what: &str) -> f64 {
+        let (build, time, ratio) =
+            (median(&mut self.builds), median(&mut self.times), median(&mut self.ratios));
+        println!("  {what}: a run {time:.2} ms, {ratio:.2} of bare; a sandbox is built in {build:.2} ms");
+        ratio
     }
-
-    fn command(name: &'static str, every: usize, mut command: Command) -> Self {
-        Self::new(name, every, Box::new(move || hello(&mut command)))
-    }
-
-    fn median(&self) -> f64 {
-        median(&mut self.times.clone())
-    }
-
-    fn ratio(&self) -> f64 {
-        median(&mut self.ratios.clone())
-    }
-
-    fn print(&self) {
-        let (time, ratio, n) = (self.median(), self.ratio(), self.times.len());
-        println!("  {}: p50 {time:.2} ms, {ratio:.2} of bare, n = {n}", self.name);
-    }
-}
-
-fn in_turns(rounds: usize, entries: &mut [Entry<'_>]) -> Result<()> {
-    const WARM_UP: usize = 5;
-    for round in 0..rounds + WARM_UP {
-        let mut first = None;
-        for entry in entries.iter_mut().filter(|entry| round % entry.every == 0) {
-            let began = Instant::now();
-            (entry.run)()?;
-            let time = milliseconds(began.elapsed());
-            let first = *first.get_or_insert(time);
-            if round >= WARM_UP {
-                entry.times.push(time);
-                entry.ratios.push(time / first);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn bare() -> Command {
-    let mut command = Command::new(PYTHON);
-    command.args(["-c", HELLO]).env_clear().envs(ENVIRONMENT);
-    command
-}
-
-fn hello(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if output.stdout == b"hi\n" { Ok(()) } else { Err(format!("{command:?} gave {output:?}").into()) }
-}
-
-fn bwrap() -> Option<Command> {
-    let mut command = Command::new("bwrap");
-    if !command.arg("--version").output().is_ok_and(|output| output.status.success()) {
-        return None;
-    }
-    let mut command = Command::new("bwrap");
-    command.args(["--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/usr", "/usr"]);
-    for directory in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
-        match fs::read_link(directory) {
-            Ok(target) => command.arg("--symlink").args([target.as_path(), Path::new(directory)]),
-            Err(_) => command.args(["--ro-bind-try", directory, directory]),
-        };
-    }
-    command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
-    command.args([PYTHON, "-c", HELLO]).env_clear().envs(ENVIRONMENT);
-    Some(command)
-}
-
-fn docker() -> std::result::Result<Command, String> {
-    let works = |arguments: &[&str]| {
-        Command::new("docker").args(arguments).output().is_ok_and(|output| output.status.success())
-    };
-    if !works(&["version"]) {
-        return Err(format!(
-            "no engine here, start dockerd and import an image {IMAGE} as this file's comment says"
-        ));
-    }
-    if !works(&["image", "inspect", IMAGE]) {
-        return Err(format!("no image {IMAGE} here, import it as this file's comment says"));
-    }
-    let mut command = Command::new("docker");
-    command
-        .args([
-            "run",
-            "--rm",
-            "--network",
-            "none",
-            "--read-only",
-            "--tmpfs",
-            "/tmp:size=64m",
-            "--cap-drop",
-            "ALL",
-        ])
-        .args([
-            "--security-opt",
-            "no-new-privileges",
-            "--user",
-            "1000:1000",
-            "--cpus",
-            "1",
-            "--pids-limit",
-            "64",
-        ])
-        .args(["--memory", "128m", "--memory-swap", "128m", IMAGE, PYTHON, "-c", HELLO]);
-    Ok(command)
 }
 
 fn available_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

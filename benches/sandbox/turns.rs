@@ -1,0 +1,134 @@
+//! What takes turns: a sandboxed run, bare python, bwrap, Docker.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::Result;
+
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
+pub(crate) const HELLO: &str = "print(\"hi\")";
+const IMAGE: &str = "livecode-bench";
+/// A round with Docker takes as long as thirty others.
+const DOCKER_EVERY: usize = 20;
+/// The environment of a sandboxed program, for all.
+const ENVIRONMENT: [(&str, &str); 4] =
+    [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8")];
+
+/// One of those that take turns.
+pub(crate) struct Entry<'a> {
+    name: &'static str,
+    /// It takes part in every so many rounds.
+    every: usize,
+    run: Box<dyn FnMut() -> Result<()> + 'a>,
+    pub(crate) times: Vec<f64>,
+    /// To the first entry's time in the same round.
+    pub(crate) ratios: Vec<f64>,
+}
+
+impl<'a> Entry<'a> {
+    pub(crate) fn new(name: &'static str, every: usize, run: Box<dyn FnMut() -> Result<()> + 'a>) -> Self {
+        Self { name, every, run, times: Vec::new(), ratios: Vec::new() }
+    }
+
+    pub(crate) fn command(name: &'static str, every: usize, mut command: Command) -> Self {
+        Self::new(name, every, Box::new(move || hello(&mut command)))
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        median(&mut self.times.clone())
+    }
+
+    pub(crate) fn ratio(&self) -> f64 {
+        median(&mut self.ratios.clone())
+    }
+
+    pub(crate) fn print(&self) {
+        let (time, ratio, n) = (self.median(), self.ratio(), self.times.len());
+        println!("  {}: p50 {time:.2} ms, {ratio:.2} of bare, n = {n}", self.name);
+    }
+}
+
+/// Each round begins with another one, so that nobody always has the same one's remains to bear.
+pub(crate) fn in_turns(rounds: usize, entries: &mut [Entry<'_>]) -> Result<()> {
+    const WARM_UP: usize = 5;
+    for round in 0..rounds + WARM_UP {
+        let mut times = vec![None; entries.len()];
+        for turn in 0..entries.len() {
+            let index = (round + turn) % entries.len();
+            let entry = &mut entries[index];
+            if round % entry.every == 0 {
+                let began = Instant::now();
+                (entry.run)()?;
+                times[index] = Some(milliseconds(began.elapsed()));
+            }
+        }
+        if round < WARM_UP {
+            continue;
+        }
+        let first = times[0];
+        for (entry, time) in entries.iter_mut().zip(times) {
+            entry.times.extend(time);
+            entry.ratios.extend(time.zip(first).map(|(time, first)| time / first));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn bare() -> Command {
+    let mut command = Command::new(PYTHON);
+    command.args(["-c", HELLO]).env_clear().envs(ENVIRONMENT);
+    command
+}
+
+pub(crate) fn hello(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.stdout == b"hi\n" { Ok(()) } else { Err(format!("{command:?} gave {output:?}").into()) }
+}
+
+pub(crate) fn bwrap() -> std::result::Result<Entry<'static>, &'static str> {
+    let mut command = Command::new("bwrap");
+    if !command.arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return Err("bwrap: not here, install bubblewrap");
+    }
+    let mut command = Command::new("bwrap");
+    command.args(["--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/usr", "/usr"]);
+    for directory in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
+        match fs::read_link(directory) {
+            Ok(target) => command.arg("--symlink").args([target.as_path(), Path::new(directory)]),
+            Err(_) => command.args(["--ro-bind-try", directory, directory]),
+        };
+    }
+    command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
+    command.args([PYTHON, "-c", HELLO]).env_clear().envs(ENVIRONMENT);
+    Ok(Entry::command("bwrap, all namespaces", 1, command))
+}
+
+pub(crate) fn docker() -> std::result::Result<Entry<'static>, &'static str> {
+    let works = |arguments: &[&str]| {
+        Command::new("docker").args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    if !works(&["version"]) {
+        return Err("docker: no engine here, start dockerd and import the image as benches/sandbox.rs says");
+    }
+    if !works(&["image", "inspect", IMAGE]) {
+        return Err("docker: no image livecode-bench here, import it as benches/sandbox.rs says");
+    }
+    const LIMITS: &str = "--network none --read-only --tmpfs /tmp:size=64m --cap-drop ALL --user 1000:1000 \
+                          --security-opt no-new-privileges --memory 128m --memory-swap 128m --cpus 1 --pids-limit 64";
+    let mut command = Command::new("docker");
+    command.args(["run", "--rm"]).args(LIMITS.split(' ')).args([IMAGE, PYTHON, "-c", HELLO]);
+    Ok(Entry::command("docker run, no network, limits", DOCKER_EVERY, command))
+}
+
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
