@@ -275,3 +275,15 @@ fn ready_within(fd: BorrowedFd<'_>, time: Duration) -> io::Result<bool> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::INIT;
+
+    #[test]
+    fn only_a_build_for_tests_can_leave_layers_out() {
+        // Where the host's root would stay.
+        let name = b"/new/old";
+        assert_eq!(INIT.windows(name.len()).any(|bytes| bytes == name), cfg!(feature = "leave-out"));
+    }
+}

@@ -72,6 +72,19 @@ async fn the_root_is_not_written() {
     }
 }
 
+/// Modes, times and owners are nothing to Landlock. Only an ordinary user's programs can be what a file's owner is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mode_of_what_is_shared_is_not_changed() {
+    if !is_root() {
+        let directory = directory();
+        let path = secret(directory.path());
+        Attempt::against(&[Layer::ReadOnly])
+            .sharing(directory.path())
+            .python(&format!("os.chmod('{path}', 0o600); return True"))
+            .await;
+    }
+}
+
 /// 1:5 is `/dev/zero`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_is_not_opened() {

@@ -37,6 +37,23 @@ return open('/proc/1/exe', 'rb').read(4) == b'\\x7fELF'
     the_cgroups_path_is_not_seen [CgroupNamespace] "return 'livecode-' in open('/proc/self/cgroup').read()";
 }
 
+/// CVE-2019-5736. Where it can be opened at all, it's busy as long as any init or the helper lives; and sealed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_executable_of_init_is_not_written() {
+    Attempt::against(&[Layer::Dumpable, Layer::Landlock])
+        .where_possible(false)
+        .python(
+            "
+try: return os.open('/proc/1/exe', os.O_WRONLY) > 2
+except OSError as error: print(error)
+try: return os.open('/proc/1/exe', os.O_RDONLY | os.O_TRUNC) > 2
+except OSError as error: print(error)
+return False
+",
+        )
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_hosts_name_is_not_seen() {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();

@@ -1,12 +1,16 @@
 //! Other runs and the host's processes, and programs that don't want to end.
 
 use std::{
+    collections::BTreeMap,
     fs,
     process::{Child, Command},
 };
 
-use livecode_core::{LimitRequest, Termination};
+use bytes::Bytes;
+use livecode_core::{Io, LimitRequest, Limits, Outcome, Program, Runner, SourceFile, Step, Termination};
 use livecode_process::Layer;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Attempt, Held, escapes, is_root, python};
 
@@ -141,6 +145,74 @@ return False
 ";
     Attempt::against(&[Layer::PidNamespace])
         .made_by(async |runner| escapes(&runner, python(source)).await)
+        .await;
+}
+
+/// A compiler's deeds, and the program's.
+async fn compile_and_run(runner: &Runner, compile: &str, source: &str) -> (Outcome, String) {
+    let step = |name: &str| Step {
+        command: vec!["python3".into(), name.into()],
+        env: BTreeMap::new(),
+        limits: Limits::RUN,
+    };
+    let file = |name: &str, body: &str| SourceFile::new(name, python(body).source_code);
+    let program = Program {
+        language: "python".into(),
+        files: vec![file("main.py", source), file("compile.py", compile)],
+        compile: Some(step("compile.py")),
+        run: step("main.py"),
+        collect: Vec::new(),
+    };
+    let (sender, mut output) = mpsc::channel(16);
+    let io = Io { stdin: Bytes::new(), output: sender };
+    let cancel = CancellationToken::new();
+    let said = async {
+        let mut said = Vec::new();
+        while let Some(more) = output.recv().await {
+            said.extend_from_slice(&more.bytes);
+        }
+        String::from_utf8(said).unwrap()
+    };
+    let (outcome, said) = tokio::join!(runner.sandbox().run(&program, io, &cancel), said);
+    (outcome.unwrap(), said)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compiler_is_contained_as_a_program_is() {
+    Attempt::against(&[Layer::Seccomp])
+        .made_by(async |runner| {
+            let (outcome, _) =
+                compile_and_run(&runner, "return call(272, 97, 0x10000000) == 0", "return False").await;
+            let said = outcome.compile_output.unwrap();
+            assert!(said.contains("escaped") != said.contains("contained"), "{said}");
+            said.contains("escaped")
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_outlives_the_compiler() {
+    let leave = "
+if os.fork() == 0:
+    os.setsid()
+    for n in range(300):
+        open('/tmp/left', 'w').write(str(n))
+        time.sleep(0.01)
+    os._exit(0)
+while not os.path.exists('/tmp/left'): pass
+return False
+";
+    let look = "
+os.unlink('/tmp/left')
+time.sleep(1)
+return os.path.exists('/tmp/left')
+";
+    Attempt::against(&[Layer::PidNamespace])
+        .made_by(async |runner| {
+            let (outcome, said) = compile_and_run(&runner, leave, look).await;
+            assert!(said.contains("escaped") != said.contains("contained"), "{said}{outcome:?}");
+            said.contains("escaped")
+        })
         .await;
 }
 
