@@ -28,7 +28,8 @@ pub struct Language {
     /// What a new session holds.
     #[serde(default)]
     pub template: String,
-    /// Run first, in the same work directory, where there is one: see [`Step::command`](crate::Step::command).
+    /// Run first, in the same work directory, where there is one: see [`Step::command`](crate::Step::command). In its
+    /// arguments, as in those of `run`, `{memory_bytes}` stands for what the step may use.
     #[serde(default)]
     pub compile: Option<Vec<String>>,
     /// The program and its arguments; a request's arguments follow.
@@ -109,7 +110,8 @@ impl Languages {
         Self { by_name: BTreeMap::new(), aliases: BTreeMap::new() }
     }
 
-    /// Those that come with livecode: Python and JavaScript.
+    /// Those that come with livecode: Python, JavaScript, TypeScript, Java, C, C++, Go, Rust, Ruby, PHP, Perl and Bash. Which of
+    /// them a machine can run is for [`Runner::version`](crate::Runner::version) to say.
     pub fn builtin() -> Self {
         let mut languages = Self::none();
         let added = languages.add_toml(include_str!("languages.toml"));
@@ -198,14 +200,38 @@ mod tests {
     fn the_builtin_languages_are_there_by_name_and_alias() {
         let languages = Languages::builtin();
         let names: Vec<_> = languages.iter().map(|language| language.name.as_str()).collect();
-        assert_eq!(names, ["javascript", "python"]);
-        assert_eq!(languages.get("JS").unwrap().name, "javascript");
+        let twelve = [
+            "bash",
+            "c",
+            "cpp",
+            "go",
+            "java",
+            "javascript",
+            "perl",
+            "php",
+            "python",
+            "ruby",
+            "rust",
+            "typescript",
+        ];
+        assert_eq!(names, twelve);
+        for (alias, name) in [("JS", "javascript"), ("ts", "typescript"), ("C++", "cpp"), ("golang", "go")] {
+            assert_eq!(languages.get(alias).unwrap().name, name);
+        }
+    }
+
+    #[test]
+    fn every_builtin_language_is_complete() {
+        for language in Languages::builtin().iter() {
+            assert!(language.template.contains("Hello World"), "{}", language.name);
+            assert!(!language.version.is_empty(), "{}", language.name);
+        }
     }
 
     #[test]
     fn an_unknown_language_is_refused_with_the_known_ones() {
         let error = Languages::builtin().get("cobol").unwrap_err().to_string();
-        assert_eq!(error, "language 'cobol' is unknown; known are: javascript, python");
+        assert!(error.starts_with("language 'cobol' is unknown; known are: bash, c, cpp, go, "), "{error}");
     }
 
     #[test]

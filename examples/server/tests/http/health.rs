@@ -52,20 +52,24 @@ async fn ready_is_503_and_names_the_part_that_is_down() {
     assert_eq!(server.get("/health/live").await.status, StatusCode::OK, "it lives all the same");
 }
 
+/// The entry of one language in what `/languages` gives.
+fn entry<'a>(languages: &'a Value, name: &str) -> &'a Value {
+    languages.as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap()
+}
+
 #[tokio::test]
 async fn languages_come_with_version_template_and_limits() {
     let server = Server::idle();
     let languages = server.get("/languages").await.json();
-    let [javascript, python] = languages.as_array().unwrap().as_slice() else {
-        panic!("{languages}");
-    };
-    assert_eq!(python["name"], "python");
+    assert_eq!(languages.as_array().unwrap().len(), 12);
+    let [python, javascript, c] = ["python", "javascript", "c"].map(|name| entry(&languages, name));
     assert_eq!(python["aliases"], json!(["python3", "py"]));
     assert_eq!((&python["available"], &python["version"]), (&json!(true), &json!("Python 3.13.1")));
     assert_eq!(python["file_name"], "main.py");
     assert_eq!(python["template"], "print(\"Hello World\")\n");
     assert_eq!(python["limits"]["wall_time_ms"], 10_000);
     assert_eq!((&python["compile_limits"], &python["unavailable_reason"]), (&Value::Null, &Value::Null));
+    assert_eq!(c["compile_limits"]["wall_time_ms"], 30_000);
     assert_eq!((&javascript["available"], &javascript["version"]), (&json!(false), &Value::Null));
     assert_eq!(javascript["unavailable_reason"], "node isn't installed here: install it");
 }
@@ -74,17 +78,18 @@ async fn languages_come_with_version_template_and_limits() {
 async fn a_language_that_failed_for_now_is_asked_again_and_the_others_are_not() {
     let server = Server::idle();
     server.fake.overloaded.store(true, Ordering::Relaxed);
-    let python = server.get("/languages").await.json()[1].clone();
+    let languages = server.get("/languages").await.json();
+    let python = entry(&languages, "python");
     assert_eq!(python["available"], false);
     assert_eq!(python["unavailable_reason"], "the fake is overloaded", "without its cause");
     server.fake.overloaded.store(false, Ordering::Relaxed);
     for _ in 0..2 {
         let languages = server.get("/languages").await.json();
-        let (javascript, python) = (&languages[0], &languages[1]);
+        let [python, javascript] = ["python", "javascript"].map(|name| entry(&languages, name));
         assert_eq!((&python["available"], &python["version"]), (&json!(true), &json!("Python 3.13.1")));
         assert_eq!(javascript["unavailable_reason"], "node isn't installed here: install it");
     }
-    assert_eq!(server.fake.asked.load(Ordering::Relaxed), 3, "javascript once, python twice");
+    assert_eq!(server.fake.asked.load(Ordering::Relaxed), 1 + 2 * 11, "javascript once, the others twice");
 }
 
 #[tokio::test]
@@ -95,7 +100,8 @@ async fn a_process_that_runs_nothing_does_not_claim_to_know_versions() {
         fake: Arc::new(Fake::default()),
         shutdown: Shutdown::default(),
     };
-    let python = server.get("/languages").await.json()[1].clone();
+    let languages = server.get("/languages").await.json();
+    let python = entry(&languages, "python");
     assert_eq!((&python["available"], &python["version"]), (&Value::Null, &Value::Null));
     assert_eq!(server.get("/health/ready").await.json()["parts"]["sandbox"], Value::Null);
 }
