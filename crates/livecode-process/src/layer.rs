@@ -89,6 +89,8 @@ pub enum Layer {
     /// The resource limit of that name.
     LimitMemlock,
     /// The resource limit of that name.
+    LimitSigpending,
+    /// The resource limit of that name.
     LimitMsgqueue,
     /// The resource limit of that name.
     LimitNice,

@@ -114,7 +114,7 @@ fn begin(host: &OwnedFd) -> io::Result<()> {
         Fork::Child => {
             drop(ours);
             // Our parent has one thread, so this can't strike while it lives.
-            sys::set_process(sys::PR_SET_PDEATHSIG, sys::SIGKILL as _)?;
+            sys::die_with_parent()?;
             if packets::receive(&theirs, &mut [0; 1])?.0 == 0 {
                 return Ok(());
             }
@@ -161,6 +161,9 @@ fn help(host: &OwnedFd) -> io::Result<()> {
         directories: hello.cgroups.iter().copied().zip(fds).collect(),
         name: hello.cgroup_name.clone(),
     };
+    if hello.first_uid.is_some() {
+        root::during("keep powers as another user", sys::keep_powers())?;
+    }
     let landlock = landlock::version();
     packets::send(host, &[protocol::READY, &[landlock]].concat())?;
     runs::serve(host, &hello, &parents, landlock)

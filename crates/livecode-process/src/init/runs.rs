@@ -208,7 +208,10 @@ impl Serving<'_> {
         };
         let (control, inner) = packets::pair()?;
         let entered = group.filter(|_| in_force(Layer::CgroupEntry)).and_then(Group::unified);
-        match during("make namespaces", sys::fork(namespaces(&NAMESPACES), entered))? {
+        // Who makes a user namespace pays for what is counted by user in it, such as pending signals and inotify's: else all
+        // runs and the host's root would share one purse.
+        let payer = self.hello.first_uid.map(|_| uid);
+        match during("make namespaces", sys::fork_as(payer, namespaces(&NAMESPACES), entered))? {
             Fork::Child => be_init(World {
                 request: &request,
                 streams,

@@ -45,14 +45,11 @@ const SIGPIPE: c_int = 13;
 const P_PIDFD: c_int = 3;
 const WEXITED: c_int = 4;
 
-pub(crate) const PR_SET_PDEATHSIG: c_int = 1;
 pub(crate) const PR_SET_DUMPABLE: c_int = 4;
 pub(crate) const PR_SET_NAME: c_int = 15;
 pub(crate) const PR_SET_SECCOMP: c_int = 22;
 pub(crate) const PR_CAPBSET_DROP: c_int = 24;
 pub(crate) const PR_SET_SECUREBITS: c_int = 28;
-/// A value of it: changing users changes no capabilities.
-pub(crate) const NO_SETUID_FIXUP: c_ulong = 4;
 pub(crate) const PR_SET_NO_NEW_PRIVS: c_int = 38;
 pub(crate) const PR_CAP_AMBIENT: c_int = 47;
 pub(crate) const PR_CAP_AMBIENT_CLEAR_ALL: c_ulong = 4;
@@ -83,6 +80,7 @@ pub(crate) enum Resource {
     Nproc = 6,
     Nofile = 7,
     Memlock = 8,
+    Sigpending = 11,
     Msgqueue = 12,
     Nice = 13,
     Rtprio = 14,
@@ -223,6 +221,40 @@ pub(crate) fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Resul
     // SAFETY: the kernel has just made this descriptor for us.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Fork::Parent { pid: pid as i32, pidfd })
+}
+
+/// [`fork`] as a user with no powers but those of this process, which [`keep_powers`].
+pub(crate) fn fork_as(
+    user: Option<u32>,
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Fork> {
+    const SAME: c_uint = c_uint::MAX;
+    let Some(user) = user else {
+        return fork(namespaces, cgroup);
+    };
+    // SAFETY: no memory is involved.
+    check(unsafe { setresuid(SAME, user, SAME) })?;
+    let forked = fork(namespaces, cgroup);
+    if !matches!(forked, Ok(Fork::Child)) {
+        // SAFETY: no memory is involved.
+        check(unsafe { setresuid(SAME, 0, SAME) })?;
+        // Another user's process is asked anew.
+        die_with_parent()?;
+    }
+    forked
+}
+
+/// Keeps capabilities across changes of the effective user.
+pub(crate) fn keep_powers() -> io::Result<()> {
+    const NO_SETUID_FIXUP: c_ulong = 4;
+    set_process(PR_SET_SECUREBITS, NO_SETUID_FIXUP)
+}
+
+/// Has this process killed when the thread that made it ends.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    const PR_SET_PDEATHSIG: c_int = 1;
+    set_process(PR_SET_PDEATHSIG, SIGKILL as c_ulong)
 }
 
 pub(crate) fn mount(source: &str, target: &str, kind: &str, flags: c_ulong, data: &str) -> io::Result<()> {

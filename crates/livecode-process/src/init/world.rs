@@ -133,7 +133,7 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
     wait_for_go(&world.control)?;
     if !in_force(Layer::UserNamespace) {
         // Else all powers would be gone, which are given up below.
-        sys::set_process(sys::PR_SET_SECUREBITS, sys::NO_SETUID_FIXUP)?;
+        sys::keep_powers()?;
     }
     during("become another user", sys::become_user(world.user, world.user, world.clear_groups))?;
     // Another user's process isn't by itself; an ordinary user's init is the same user.
@@ -299,6 +299,7 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
         (Resource::Nproc, Layer::LimitNproc, processes, processes),
         (Resource::Nofile, Layer::LimitNofile, open_files, open_files),
         (Resource::Memlock, Layer::LimitMemlock, 64 << 10, 64 << 10),
+        (Resource::Sigpending, Layer::LimitSigpending, 1024, 1024),
         (Resource::Msgqueue, Layer::LimitMsgqueue, 0, 0),
         (Resource::Nice, Layer::LimitNice, 0, 0),
         (Resource::Rtprio, Layer::LimitRtprio, 0, 0),

@@ -104,6 +104,12 @@ page = ctypes.create_string_buffer(1 << 20)
 return checked(libc.mlock(page, 1 << 20)) == 0
 ";
 
+    /// Timers are some, whether they have fired or not; an ordinary user's host and all its runs have one number of them.
+    pending_signals_are_limited [LimitSigpending] |_| {}, "
+for n in range(2000): checked(libc.timer_create(1, None, ctypes.byref(ctypes.c_void_p())))
+return True
+";
+
     /// Landlock, which knows none of their names, refuses to open any.
     queues_are_not_made [LimitMsgqueue, Landlock] |_| {}, "return checked(libc.mq_open(b'/x', 0o102, 0o600, None)) > 2";
 

@@ -56,31 +56,53 @@ async fn the_processes_of_another_run_are_not_killed() {
         .await;
 }
 
-/// By the kernel's count of a user's pipes, which is for all processes of a host's user. An ordinary user's runs have but
-/// one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_run_uses_up_is_not_missing() {
+/// What the kernel counts for all processes of a host's user. An ordinary user's runs have but one.
+async fn is_missing(use_up: &str, look: &str) {
     if is_root() {
-        let use_up = "
-held = [os.pipe() for n in range(100)]
-try:
-    for pipe in held: fcntl.fcntl(pipe[0], 1031, 1 << 20)
-except OSError: hold()
-";
         let limits = LimitRequest { open_files: Some(400), ..wall(9000) };
         Attempt::against(&[Layer::OwnUser])
             .made_by(async |runner| {
                 let other = Held::start(&runner, python(use_up).limits(limits)).await;
-                let source = "
-try: return fcntl.fcntl(os.pipe()[0], 1031, 1 << 20) < 1 << 20
-except PermissionError: return True
-";
-                let missing = escapes(&runner, python(source)).await;
+                let missing = escapes(&runner, python(look)).await;
                 other.cancel().await;
                 missing
             })
             .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipes_that_another_run_uses_up_are_not_missing() {
+    is_missing(
+        "
+held = [os.pipe() for n in range(100)]
+try:
+    for pipe in held: fcntl.fcntl(pipe[0], 1031, 1 << 20)
+except OSError: hold()
+",
+        "
+try: return fcntl.fcntl(os.pipe()[0], 1031, 1 << 20) < 1 << 20
+except PermissionError: return True
+",
+    )
+    .await;
+}
+
+/// Nor are they the host's root's, who made the user namespace.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_that_another_run_uses_up_are_not_missing() {
+    is_missing(
+        "
+try:
+    for n in range(300): checked(libc.inotify_init())
+except OSError: hold()
+",
+        "
+try: return checked(libc.inotify_init()) < 0
+except OSError as error: return error.errno == errno.EMFILE
+",
+    )
+    .await;
 }
 
 /// A process of the host's in the same process group as we are, that has been stopped.
