@@ -1,9 +1,9 @@
 //! A cgroup for each run: made, limited, read and removed by directory descriptor.
 
 use std::{
-    fs::File,
-    io::{self, Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use crate::{
@@ -26,6 +26,10 @@ pub(crate) struct Group {
     name: String,
     directories: Vec<(u8, OwnedFd)>,
     cpu_base_ns: u64,
+    /// Tells the peak since it was reset through it.
+    peak: Option<File>,
+    /// What was the peak of earlier steps, where it can't be reset.
+    earlier_peak: Option<u64>,
 }
 
 /// What the kernel counted.
@@ -38,7 +42,8 @@ pub(crate) struct Counted {
 
 impl Parents {
     pub(crate) fn make_group(&self, name: String) -> io::Result<Group> {
-        let mut group = Group { name, directories: Vec::new(), cpu_base_ns: 0 };
+        let mut group =
+            Group { name, directories: Vec::new(), cpu_base_ns: 0, peak: None, earlier_peak: None };
         for (controllers, parent) in &self.directories {
             match sys::make_directory(parent, &group.name) {
                 Ok(directory) => group.directories.push((*controllers, directory)),
@@ -126,13 +131,10 @@ impl Group {
 
     /// Counts from now on: what was used before was an earlier step's.
     pub(crate) fn count_anew(&mut self) {
-        for (kind, directory) in &self.directories {
-            if kind & controller::MEMORY != 0 {
-                let v2 = kind & controller::V2 != 0;
-                let peak = if v2 { "memory.peak" } else { "memory.max_usage_in_bytes" };
-                // Kernels that can't reset it report the peak of all steps.
-                write(directory, peak, "0").ok();
-            }
+        match self.reset_peak() {
+            Ok(file) => self.peak = Some(file),
+            // Version 2 has it since Linux 6.12.
+            Err(_) => self.earlier_peak = self.memory_peak(),
         }
         self.cpu_base_ns = self.cpu_total_ns().unwrap_or(0);
     }
@@ -154,17 +156,53 @@ impl Group {
         })
     }
 
+    /// On version 2 it's reset only for who reads it through the same open file.
+    fn reset_peak(&self) -> io::Result<File> {
+        let (directory, name) = self.peak_file().ok_or(io::ErrorKind::NotFound)?;
+        let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.write_all(b"0")?;
+        Ok(file)
+    }
+
+    fn peak_file(&self) -> Option<(&OwnedFd, &'static str)> {
+        let (kind, directory) = self.directories.iter().find(|(kind, _)| kind & controller::MEMORY != 0)?;
+        let v2 = kind & controller::V2 != 0;
+        Some((directory, if v2 { "memory.peak" } else { "memory.max_usage_in_bytes" }))
+    }
+
+    /// None where nobody knows: version 2 tells it since Linux 5.19.
+    fn memory_peak(&self) -> Option<u64> {
+        let mut text = String::new();
+        if let Some(mut file) = self.peak.as_ref() {
+            file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
+        } else {
+            let (directory, name) = self.peak_file()?;
+            text = read(directory, name)?;
+        }
+        text.trim().parse().ok()
+    }
+
+    /// Kills all that is in it at once, where the kernel can: version 2 does.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        let mut v2 = self.directories.iter().filter(|(kind, _)| kind & controller::V2 != 0);
+        v2.try_for_each(|(_, directory)| write_if_there(directory, "cgroup.kill", "1"))
+    }
+
     pub(crate) fn counted(&self) -> Counted {
-        let mut counted = Counted::default();
+        // Where this step didn't go beyond an earlier one, what it reached itself isn't known.
+        let beyond = |peak: &u64| self.earlier_peak.is_none_or(|earlier| *peak > earlier);
+        let mut counted =
+            Counted { memory_peak_bytes: self.memory_peak().filter(beyond), ..Counted::default() };
         for (kind, directory) in &self.directories {
             let has = |controllers| kind & controllers == controllers;
-            let number = |name| read(directory, name)?.trim().parse().ok();
             let count = |name, key| read(directory, name).and_then(|text| field(&text, key)).unwrap_or(0);
             if has(controller::V2 | controller::MEMORY) {
-                counted.memory_peak_bytes = number("memory.peak");
-                counted.oom_kills = count("memory.events", "oom_kill");
+                // Without the first it wasn't this limit that was met, but one above, or the machine's.
+                if count("memory.events", "oom") > 0 {
+                    counted.oom_kills = count("memory.events", "oom_kill");
+                }
             } else if has(controller::MEMORY) {
-                counted.memory_peak_bytes = number("memory.max_usage_in_bytes");
                 counted.oom_kills = count("memory.oom_control", "oom_kill");
             }
             if has(controller::PIDS) {

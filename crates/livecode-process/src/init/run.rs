@@ -115,6 +115,10 @@ impl Run {
                 self.report.oom_kills = 1;
                 return self.stop(End::Status(sys::SIGKILL));
             }
+            // Version 2 kills instead, init as well, whose death will be heard of.
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                return;
+            }
             if error.kind() == io::ErrorKind::StorageFull {
                 self.report.files_full = true;
                 return self.stop(End::Status(sys::SIGKILL));
@@ -194,7 +198,8 @@ impl Run {
         }
         self.told = None;
         self.next_cpu_check = None;
-        if let Err(error) = sys::kill(&self.pidfd) {
+        let group = self.group.as_ref().map_or(Ok(()), Group::kill);
+        if let Err(error) = sys::kill(&self.pidfd).and(group) {
             self.report.message = format!("kill: {error}");
         }
     }
