@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, Write},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use crate::{
@@ -32,6 +32,44 @@ pub(crate) struct Group {
     earlier_peak: Option<u64>,
 }
 
+/// What a process with one thread writes `0` to in order to join, opened by the helper: free of the grace period that moving
+/// another process costs.
+///
+/// Init has no part in the program's share of processors: among 64 that all want to run it would wait its turn 64 times before
+/// it could die and take them with it. On version 2, where there is one cgroup for everything, the kernel kills them at once.
+#[derive(Default)]
+pub(crate) struct Entrances {
+    for_all: Vec<File>,
+    for_programs: Vec<File>,
+    back: Vec<File>,
+}
+
+impl Entrances {
+    /// Init joins them all, so that its cgroup namespace begins there.
+    pub(crate) fn enter_all(&self) -> io::Result<()> {
+        self.for_all.iter().try_for_each(join)?;
+        self.enter_for_programs()
+    }
+
+    /// What a program has to itself.
+    pub(crate) fn enter_for_programs(&self) -> io::Result<()> {
+        self.for_programs.iter().try_for_each(join)
+    }
+
+    /// Leaves that again.
+    pub(crate) fn go_back(&self) -> io::Result<()> {
+        self.back.iter().try_for_each(join)
+    }
+
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.for_all.iter().chain(&self.for_programs).chain(&self.back).map(AsRawFd::as_raw_fd)
+    }
+}
+
+fn join(mut tasks: &File) -> io::Result<()> {
+    tasks.write_all(b"0")
+}
+
 /// What the kernel counted.
 #[derive(Default)]
 pub(crate) struct Counted {
@@ -54,6 +92,24 @@ impl Parents {
             }
         }
         Ok(group)
+    }
+
+    /// The ways into a group on hierarchies of version 1.
+    pub(crate) fn entrances(&self, group: &Group) -> io::Result<Entrances> {
+        let mut entrances = Entrances::default();
+        for ((kind, parent), (_, own)) in self.directories.iter().zip(&group.directories) {
+            if kind & controller::V2 != 0 {
+                continue;
+            }
+            let tasks = |directory| sys::open_write(directory, "tasks").map(File::from);
+            if kind & (controller::MEMORY | controller::PIDS) != 0 {
+                entrances.for_all.push(tasks(own)?);
+            } else {
+                entrances.for_programs.push(tasks(own)?);
+                entrances.back.push(tasks(parent)?);
+            }
+        }
+        Ok(entrances)
     }
 
     /// Fails while a process is still on its way out; call again then.
@@ -83,13 +139,6 @@ impl Group {
             .iter()
             .find(|(kind, _)| kind & controller::V2 != 0)
             .map(|(_, directory)| directory.as_fd())
-    }
-
-    /// What a process with one thread writes `0` to in order to join, on hierarchies of version 1: opened by us, and free
-    /// of the grace period that moving another process costs.
-    pub(crate) fn entrances(&self) -> io::Result<Vec<File>> {
-        let v1 = self.directories.iter().filter(|(kind, _)| kind & controller::V2 == 0);
-        v1.map(|(_, directory)| sys::open_write(directory, "tasks").map(File::from)).collect()
     }
 
     /// Puts the limits of a step in force. Our own init counts as one process.
@@ -183,10 +232,18 @@ impl Group {
         text.trim().parse().ok()
     }
 
-    /// Kills all that is in it at once, where the kernel can: version 2 does.
+    /// Kills all that is in it at once, where the kernel can: version 2 does. What is being killed may have all of the
+    /// machine to die with: of a small share the death of many takes long.
     pub(crate) fn kill(&self) -> io::Result<()> {
-        let mut v2 = self.directories.iter().filter(|(kind, _)| kind & controller::V2 != 0);
-        v2.try_for_each(|(_, directory)| write_if_there(directory, "cgroup.kill", "1"))
+        for (kind, directory) in &self.directories {
+            if kind & controller::V2 != 0 {
+                write(directory, "cpu.max", "max")?;
+                write_if_there(directory, "cgroup.kill", "1")?;
+            } else if kind & controller::CPU != 0 {
+                write(directory, "cpu.cfs_quota_us", "-1")?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn counted(&self) -> Counted {

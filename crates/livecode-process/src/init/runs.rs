@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    cgroup::{Group, Parents},
+    cgroup::{Entrances, Group, Parents},
     in_force,
     layer::Layer,
     map_ids, namespaces, packets,
@@ -194,7 +194,7 @@ impl Serving<'_> {
             None => 0,
         };
         self.made += 1;
-        let mut entrances = Vec::new();
+        let mut entrances = Entrances::default();
         let group = if self.parents.directories.is_empty() {
             None
         } else {
@@ -202,7 +202,7 @@ impl Serving<'_> {
             let group = made.insert(group);
             during("limit the cgroup", group.limit(&in_cgroup(first)))?;
             if in_force(Layer::CgroupEntry) {
-                entrances = during("open the cgroup", group.entrances())?;
+                entrances = during("open the cgroup", self.parents.entrances(group))?;
             }
             Some(&*group)
         };

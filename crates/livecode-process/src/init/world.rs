@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    cgroup::Entrances,
     collect, in_force, landlock,
     layer::Layer,
     packets,
@@ -36,7 +37,7 @@ pub(crate) struct Streams {
 /// What init tells the helper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// The step's process is about to be. Init has used so much CPU time until now.
+    /// The step's process is about to be. Init has used so much CPU time that is counted as the run's.
     Started { own_cpu_ns: u64 },
     /// It ended, after so many nanoseconds, with this raw status; and whether its file system was full.
     Ended { wall_ns: u64, status: i32, files_full: bool },
@@ -83,7 +84,7 @@ pub(crate) struct World<'a> {
     pub(crate) streams: Streams,
     /// To the helper. A packet from it is the go for the next step.
     pub(crate) control: OwnedFd,
-    pub(crate) entrances: Vec<File>,
+    pub(crate) entrances: Entrances,
     pub(crate) seccomp: &'a [u8],
     /// The version to be used; 0 for none.
     pub(crate) landlock: u8,
@@ -116,14 +117,12 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
         .chain(&streams.compile)
         .chain(&streams.collect)
         .map(AsRawFd::as_raw_fd)
-        .chain(world.entrances.iter().map(AsRawFd::as_raw_fd))
+        .chain(world.entrances.descriptors())
         .collect();
     if in_force(Layer::CloseOthers) {
         sys::close_others(&mut keep)?;
     }
-    for mut entrance in std::mem::take(&mut world.entrances) {
-        during("enter the cgroup", entrance.write_all(b"0"))?;
-    }
+    during("enter the cgroup", world.entrances.enter_all())?;
     if let Some(path) = &world.cgroup
         && in_force(Layer::Verify)
     {
@@ -141,6 +140,8 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
     if in_force(Layer::CgroupNamespace) {
         during("leave the cgroup's path", sys::unshare_cgroup())?;
     }
+    during("leave the program's share", world.entrances.go_back())?;
+    let own_cpu_ns = sys::own_cpu_ns()?;
     if in_force(Layer::Uts) {
         during("name the host", sys::sethostname(c"sandbox"))?;
     }
@@ -160,7 +161,7 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
             wait_for_go(&world.control)?;
         }
         let is_last = index + 1 == steps.len();
-        if !run_step(world, step, is_last)? {
+        if !run_step(world, step, is_last, own_cpu_ns)? {
             break;
         }
     }
@@ -193,11 +194,11 @@ fn place_files(files: &[(String, Vec<u8>)]) -> io::Result<()> {
 }
 
 /// Runs a step to its end; says whether the next one may follow.
-fn run_step(world: &World<'_>, step: &Step, is_last: bool) -> io::Result<bool> {
+fn run_step(world: &World<'_>, step: &Step, is_last: bool, own_cpu_ns: u64) -> io::Result<bool> {
     let env = strings(&step.env)?;
     let (path, argv) = (sys::c_string(step.path.clone())?, strings(&step.argv)?);
     let (mut trouble, report) = io::pipe()?;
-    let started = News::Started { own_cpu_ns: sys::own_cpu_ns()? }.encode();
+    let started = News::Started { own_cpu_ns }.encode();
     if world.request.steps.iter().all(|other| other.room() == step.room()) {
         packets::send(&world.control, &started)?;
     } else {
@@ -258,6 +259,7 @@ fn strings(list: &[Vec<u8>]) -> io::Result<Vec<CString>> {
 
 /// The last of our own instructions in the process that becomes the program.
 fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Result<()> {
+    during("enter the program's share", world.entrances.enter_for_programs())?;
     if in_force(Layer::Session) {
         sys::setsid()?;
     }
