@@ -293,9 +293,14 @@ async fn a_go_module_and_a_typescript_project_are_built_as_they_say() {
     spec.files
         .push(SourceFile::new("sub/sub.go", "package sub\nimport \"fmt\"\nfunc Print() { fmt.Println(42) }"));
     wrote(&run(spec).await, "42\n");
-    let mut spec = ExecutionSpec::new("typescript", "let unused: string = null; console.log(42)");
-    spec.files.push(SourceFile::new("tsconfig.json", r#"{"compilerOptions": {"strict": false}}"#));
-    wrote(&run(spec).await, "42\n");
+    let mut spec = ExecutionSpec::new("typescript", "let nothing: string = null; console.log(42)");
+    let project = r#"{"compilerOptions": {"strict": false, "noUnusedLocals": true}}"#;
+    spec.files.push(SourceFile::new("tsconfig.json", project));
+    wrote(&run(spec.clone()).await, "42\n");
+    spec.source_code = "export {}; let unused: string = null;".into();
+    let run = run(spec).await;
+    let said = run.outcome.compile_output.as_ref().unwrap();
+    assert!(said.contains("'unused' is declared but its value is never read"), "{run:?}");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn what_cannot_be_accepted_is_refused_with_the_reason() {
             Method::POST,
             "/code-sessions",
             Some(json!({ "language": "cobol" })),
-            "known are: javascript, python",
+            "known are: bash, c, cpp, go, java, javascript, perl, php, python, ruby, rust, typescript",
         ),
         (Method::PATCH, &session, Some(json!({})), "one of source_code, language and files is required"),
         (Method::POST, "/executions", Some(json!({})), "language is required; source_code is required"),
