@@ -94,8 +94,8 @@ impl Helper {
         let privileged = may_administrate();
         if !privileged && rustix::process::geteuid().is_root() {
             return Err(Error::unsupported(
-                "this process is root without CAP_SYS_ADMIN, so that a program would be host's root: \
-                 run as an ordinary user, or grant CAP_SYS_ADMIN",
+                "this process is root without one of CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID and CAP_SETPCAP, so that \
+                 a program would be host's root: run as an ordinary user, or grant them",
             ));
         }
         let mode = if privileged { "root" } else { "user" };
@@ -217,7 +217,8 @@ fn remedy() -> &'static str {
 /// Whether we can make namespaces without a user namespace, and give runs users of their own.
 fn may_administrate() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};
-    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID;
+    let needed =
+        CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP;
     rustix::process::geteuid().is_root()
         && capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
 }

@@ -60,6 +60,8 @@ impl Run {
                 Ok(()) | Err(_) => return,
             }
             match packets::receive(control, &mut packet) {
+                // It ended without hearing us. What it had said comes after this.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Ok((0, _)) | Err(_) => self.control = None,
                 Ok((len, fds)) => {
                     self.work = fds.into_iter().next().or(self.work.take());

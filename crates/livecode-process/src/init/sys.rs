@@ -223,7 +223,7 @@ pub(crate) fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Resul
     Ok(Fork::Parent { pid: pid as i32, pidfd })
 }
 
-/// [`fork`] as a user with no powers but those of this process, which [`keep_powers`].
+/// [`fork`] as another effective user, where one is given: ours again behind it. Takes [`keep_powers`].
 pub(crate) fn fork_as(
     user: Option<u32>,
     namespaces: u64,
@@ -239,7 +239,7 @@ pub(crate) fn fork_as(
     if !matches!(forked, Ok(Fork::Child)) {
         // SAFETY: no memory is involved.
         check(unsafe { setresuid(SAME, 0, SAME) })?;
-        // Another user's process is asked anew.
+        // A change of users makes the kernel forget it.
         die_with_parent()?;
     }
     forked

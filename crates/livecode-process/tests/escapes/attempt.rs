@@ -5,9 +5,12 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Once,
+    time::Duration,
 };
 
-use livecode_core::{ExecutionSpec, LimitRequest, Outcome, Output, Result, Run, Runner, Termination};
+use livecode_core::{
+    Ceiling, ExecutionSpec, LimitRequest, Limits, Outcome, Output, Result, Run, Runner, Termination,
+};
 use livecode_process::{Builder, Isolation, Layer, ProcessSandbox};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -95,6 +98,12 @@ pub(crate) fn directory() -> tempfile::TempDir {
     directory
 }
 
+/// So that a busy machine ends no attempt before it has been made.
+fn patient() -> Ceiling {
+    let minute = Duration::from_secs(60);
+    Ceiling { run: Limits { wall_time: minute, cpu_time: minute, ..Limits::RUN }, ..Ceiling::default() }
+}
+
 /// What is tried, and what stands in its way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempt {
@@ -173,7 +182,7 @@ impl Attempt {
                 left_out.push(Layer::Verify);
             }
             let sandbox = self.builder(&left_out).build().unwrap();
-            let worked = works(Runner::new(sandbox)).await;
+            let worked = works(Runner::new(sandbox).ceiling(patient())).await;
             assert_eq!(worked, expected, "left out: {left_out:?}");
         }
     }

@@ -111,6 +111,23 @@ return len(told) > 0
         .await;
 }
 
+/// Even where it's seen: the kernel asks for power over its user namespace.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_helper_is_not_looked_into() {
+    let look = "
+for name in ('environ', 'maps', 'mem', 'exe', 'auxv'):
+    try:
+        if open(f'/proc/1/{name}', 'rb').read(1): return True
+    except OSError: pass
+return False
+";
+    Attempt::against(&[Layer::PidNamespace])
+        .besides(&[Layer::Landlock, Layer::OwnUser])
+        .where_possible(false)
+        .python(look)
+        .await;
+}
+
 /// Which would be our failure, and tried again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn init_is_not_ended() {

@@ -59,7 +59,7 @@ async fn the_processes_of_another_run_are_not_killed() {
 /// What the kernel counts for all processes of a host's user. An ordinary user's runs have but one.
 async fn is_missing(use_up: &str, look: &str) {
     if is_root() {
-        let limits = LimitRequest { open_files: Some(400), ..wall(9000) };
+        let limits = LimitRequest { open_files: Some(400), ..LimitRequest::default() };
         Attempt::against(&[Layer::OwnUser])
             .made_by(async |runner| {
                 let other = Held::start(&runner, python(use_up).limits(limits)).await;
@@ -217,7 +217,7 @@ async fn nothing_outlives_the_compiler() {
     let leave = "
 if os.fork() == 0:
     os.setsid()
-    for n in range(300):
+    for n in range(600):
         open('/tmp/left', 'w').write(str(n))
         time.sleep(0.01)
     os._exit(0)
@@ -240,7 +240,7 @@ return os.path.exists('/tmp/left')
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_sleeps_beyond_the_wall_time() {
-    Attempt::against(&[Layer::WallTime]).limits(wall(300)).python("time.sleep(1); return True").await;
+    Attempt::against(&[Layer::WallTime]).limits(wall(1000)).python("time.sleep(2.5); return True").await;
 }
 
 /// Woken by a child, where it's still there to be woken.
@@ -249,11 +249,11 @@ async fn who_stops_does_not_stop_the_clock() {
     let source = "
 me = os.getpid()
 if os.fork() == 0:
-    time.sleep(1)
+    time.sleep(2.5)
     os.kill(me, signal.SIGCONT)
     os._exit(0)
 os.kill(me, signal.SIGSTOP)
 return True
 ";
-    Attempt::against(&[Layer::WallTime]).limits(wall(300)).python(source).await;
+    Attempt::against(&[Layer::WallTime]).limits(wall(1000)).python(source).await;
 }
