@@ -1,7 +1,7 @@
 //! The host's end of a `livecode-init`: starts it, hands runs over, sees to its end.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, IoSlice, Write},
     mem::MaybeUninit,
     os::{
@@ -37,7 +37,7 @@ static INIT: &[u8] = include_bytes!(env!("LIVECODE_INIT"));
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Shown to every program where they exist. Nothing else of the host's is, but the prefix of an interpreter.
-const SHOWN: [&str; 17] = [
+const SHOWN: [&str; 14] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -52,10 +52,12 @@ const SHOWN: [&str; 17] = [
     "/etc/localtime",
     "/etc/timezone",
     "/etc/mime.types",
-    "/etc/java-11-openjdk",
-    "/etc/java-17-openjdk",
-    "/etc/java-21-openjdk",
 ];
+
+/// Settings of runtimes, whose directories are named by version: where they are, how they begin, and what of them is shown. Of
+/// PHP's only the command line's, for others may hold secrets.
+const SETTINGS: [(&str, &str, &str); 3] =
+    [("/etc", "java-", ""), ("/etc/php", "", "cli"), ("/etc/php", "", "mods-available")];
 
 /// The first host uid of runs where we're root: above what systemd and the container tools hand out
 /// (<https://systemd.io/UIDS-GIDS/>). Each sandbox has 1,024 of its own.
@@ -225,7 +227,16 @@ fn may_administrate() -> bool {
 
 fn shown(appearance: &Appearance) -> Vec<String> {
     let more = appearance.shown.iter().map(|path| path.to_string_lossy().into_owned());
-    SHOWN.into_iter().map(str::to_owned).chain(more).collect()
+    SHOWN.into_iter().map(str::to_owned).chain(settings()).chain(more).collect()
+}
+
+fn settings() -> impl Iterator<Item = String> {
+    SETTINGS.into_iter().flat_map(|(directory, start, part)| {
+        let versions = fs::read_dir(directory).into_iter().flatten().flatten();
+        let ours =
+            versions.filter(move |entry| entry.file_name().as_encoded_bytes().starts_with(start.as_bytes()));
+        ours.map(move |entry| entry.path().join(part).to_string_lossy().trim_end_matches('/').to_owned())
+    })
 }
 
 /// Two ends of a packet socket, closed on exec.

@@ -376,7 +376,8 @@ fn path_variable(tools: &[Tool]) -> String {
     let mut own: Vec<String> = Vec::new();
     for prefix in tools.iter().flat_map(|tool| &tool.prefixes) {
         let bin = format!("{}/bin:", prefix.display());
-        if !own.contains(&bin) {
+        // A file that is shown alone has none.
+        if prefix.join("bin").is_dir() && !own.contains(&bin) {
             own.push(bin);
         }
     }
