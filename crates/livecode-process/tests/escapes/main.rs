@@ -9,7 +9,11 @@
 //!   `swapon`, `settimeofday`, `iopl`, `syslog`, `open_by_handle_at`, `quotactl`, `acct`, `TIOCLINUX`), and x32's;
 //! - writing our executable: while any init lives the kernel says `ETXTBSY`, and the seals say no for good. That it can't be
 //!   opened at all is shown;
-//! - `/proc/<pid>` of the helper: another user namespace is enough for the kernel to refuse;
+//! - `/proc/<pid>` of the helper: another user namespace is enough for the kernel to refuse, which is tested;
+//! - links in the way of our own mounts (CVE-2025-31133, -52565, -52881): the root is ours and the host's, and no program has
+//!   been there when it's built;
+//! - `AF_ALG` and higher priorities where this kernel has none or this host may not raise its own limits: contained is tested,
+//!   and where they are there, escaped as well;
 //! - the mount namespace: without it no run can be furnished, which fails closed;
 //! - a hard link, a pipe or a device brought back as a file, and file names with `..`: the suite's.
 
