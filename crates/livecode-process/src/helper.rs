@@ -27,7 +27,7 @@ use rustix::{
 use crate::{
     cgroup::Parent,
     layer::{Layer, LeftOut},
-    protocol::{Hello, Message, READY},
+    protocol::{Begin, Hello, Message, READY},
 };
 
 /// The program, static, of this build.
@@ -147,22 +147,23 @@ impl Helper {
         }
     }
 
-    /// Hands a run over: the run's socket, its request and its streams. Doesn't wait for its beginning.
+    /// Hands a run over, with the descriptors that [`Begin`] lists. Doesn't wait for its beginning.
     ///
     /// # Errors
     ///
     /// `Unavailable` where the helper is gone.
-    pub(crate) async fn begin(&self, fds: Vec<OwnedFd>) -> Result<()> {
+    pub(crate) async fn begin(&self, begin: &Begin, fds: Vec<OwnedFd>) -> Result<()> {
         let socket = self.socket.as_ref().ok_or_else(gone)?;
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        match send(socket.as_fd(), b"r", &borrowed, SendFlags::DONTWAIT) {
+        let packet = begin.encode();
+        match send(socket.as_fd(), &packet, &borrowed, SendFlags::DONTWAIT) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Hundreds of runs were handed over at once: wait where nobody is held up.
                 let socket = socket.try_clone().map_err(internal("copy a descriptor"))?;
                 let sent = tokio::task::spawn_blocking(move || {
                     let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-                    send(socket.as_fd(), b"r", &borrowed, SendFlags::empty())
+                    send(socket.as_fd(), &packet, &borrowed, SendFlags::empty())
                 });
                 sent.await
                     .map_err(|error| internal("hand a run over")(io::Error::other(error)))?

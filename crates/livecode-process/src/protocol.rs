@@ -35,29 +35,21 @@ pub(crate) struct Hello {
     pub(crate) cgroup_name: String,
 }
 
-/// One run, as a sealed memory file. Comes with these descriptors: the run's own socket, this file, the program's standard
-/// input, output and error; where there are two steps, the first one's output; where files are to be collected, a pipe for
-/// these.
+/// The host's packet for a run, which the helper passes on to the run's init. Comes with these descriptors: the run's own
+/// socket, which the helper keeps; a [`Request`] as a sealed memory file; the program's standard input, output and error; where
+/// there are two steps, the first one's output; where files are to be collected, a pipe for these. So a program's bytes are
+/// never in the helper.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Request {
-    /// Relative path and content.
-    pub(crate) files: Vec<(String, Vec<u8>)>,
-    /// Relative paths. Of each comes through the pipe: 0 or 1, a length, and so many bytes of content or of a reason.
-    pub(crate) collect: Vec<String>,
-    /// The most bytes of all of them together.
-    pub(crate) collect_bytes: u64,
-    /// One after the other, each only where the one before it exited with 0. The last is the program, others compile it.
-    pub(crate) steps: Vec<Step>,
+pub(crate) struct Begin {
+    /// Of each step of the request.
+    pub(crate) steps: Vec<Limits>,
+    /// Whether the last descriptor is there.
+    pub(crate) collects: bool,
 }
 
-/// One command of a [`Request`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Step {
-    /// Absolute, or relative to the work directory.
-    pub(crate) path: Vec<u8>,
-    pub(crate) argv: Vec<Vec<u8>>,
-    /// `NAME=value` each.
-    pub(crate) env: Vec<Vec<u8>>,
+/// What a step may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
     pub(crate) wall_ns: u64,
     pub(crate) cpu_ns: u64,
     pub(crate) memory_bytes: u64,
@@ -67,6 +59,29 @@ pub(crate) struct Step {
     pub(crate) open_files: u32,
     pub(crate) stack_bytes: u64,
     pub(crate) cpu_millis: u32,
+}
+
+/// What is run, for the init of the run alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// Relative path and content.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// Relative paths. Of each comes through the pipe: 0 or 1, a length, and so many bytes of content or of a reason.
+    pub(crate) collect: Vec<String>,
+    /// The most bytes of all of them together.
+    pub(crate) collect_bytes: u64,
+    /// One after the other, each only where the one before it exited with 0. The last is the program, others compile it.
+    pub(crate) steps: Vec<Command>,
+}
+
+/// A step's program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Command {
+    /// Absolute, or relative to the work directory.
+    pub(crate) path: Vec<u8>,
+    pub(crate) argv: Vec<Vec<u8>>,
+    /// `NAME=value` each.
+    pub(crate) env: Vec<Vec<u8>>,
 }
 
 /// Why a run is over.
@@ -258,11 +273,8 @@ macro_rules! message {
     };
 }
 message!(Hello { first_uid, seccomp, shown, cgroups, cgroup_name });
-message!(Request { files, collect, collect_bytes, steps });
-message!(Step {
-    path,
-    argv,
-    env,
+message!(Begin { steps, collects });
+message!(Limits {
     wall_ns,
     cpu_ns,
     memory_bytes,
@@ -273,6 +285,8 @@ message!(Step {
     stack_bytes,
     cpu_millis,
 });
+message!(Request { files, collect, collect_bytes, steps });
+message!(Command { path, argv, env });
 message!(Report {
     end,
     step,
@@ -289,26 +303,29 @@ message!(Report {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{End, Hello, Message, Report, Request, Step};
+    use super::{Begin, Command, End, Hello, Limits, Message, Report, Request};
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(any::<u8>(), 0..40)
     }
 
     prop_compose! {
-        fn step()(
+        fn limits()(numbers: [u64; 5], small: [u32; 4]) -> Limits {
+            let [wall_ns, cpu_ns, memory_bytes, file_bytes, stack_bytes] = numbers;
+            let [processes, files, open_files, cpu_millis] = small;
+            Limits {
+                wall_ns, cpu_ns, memory_bytes, processes, file_bytes, files, open_files, stack_bytes, cpu_millis,
+            }
+        }
+    }
+
+    prop_compose! {
+        fn command()(
             path in bytes(),
             argv in prop::collection::vec(bytes(), 0..4),
             env in prop::collection::vec(bytes(), 0..4),
-            numbers: [u64; 5],
-            small: [u32; 4],
-        ) -> Step {
-            let [wall_ns, cpu_ns, memory_bytes, file_bytes, stack_bytes] = numbers;
-            let [processes, files, open_files, cpu_millis] = small;
-            Step {
-                path, argv, env, wall_ns, cpu_ns, memory_bytes, processes, file_bytes, files, open_files, stack_bytes,
-                cpu_millis,
-            }
+        ) -> Command {
+            Command { path, argv, env }
         }
     }
 
@@ -317,7 +334,7 @@ mod tests {
             files in prop::collection::vec((".{0,20}", bytes()), 0..4),
             collect in prop::collection::vec(".{0,20}", 0..4),
             collect_bytes: u64,
-            steps in prop::collection::vec(step(), 0..3),
+            steps in prop::collection::vec(command(), 0..3),
         ) -> Request {
             Request { files, collect, collect_bytes, steps }
         }
@@ -327,6 +344,15 @@ mod tests {
         #[test]
         fn a_request_arrives_as_it_was_sent(request in request()) {
             prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
+        }
+
+        #[test]
+        fn a_beginning_arrives_as_it_was_sent(
+            steps in prop::collection::vec(limits(), 0..3),
+            collects: bool,
+        ) {
+            let begin = Begin { steps, collects };
+            prop_assert_eq!(Begin::decode(&begin.encode()), Ok(begin));
         }
 
         #[test]
@@ -355,6 +381,7 @@ mod tests {
             prop_assert!(Request::decode(&whole[..cut.index(whole.len())]).is_err());
             // Anything may come of these but a panic or an allocation beyond what was sent.
             Hello::decode(&noise).ok();
+            Begin::decode(&noise).ok();
             Report::decode(&noise).ok();
         }
     }

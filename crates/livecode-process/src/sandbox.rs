@@ -19,7 +19,7 @@ use crate::{
     cgroup::Parent,
     helper::{Appearance, Helper, sealed},
     layer::LeftOut,
-    protocol::{self, Message, Request},
+    protocol::{self, Begin, Command, Message, Request},
     seccomp,
     streams::{failed, feed, hear_end, inward, keep, outward, pass_on, take_files},
     toolchain::{Tool, Toolchains},
@@ -213,6 +213,10 @@ impl Sandbox for ProcessSandbox {
 
     async fn run(&self, program: &Program, io: Io, cancel: &CancellationToken) -> Result<Outcome> {
         let (request, helper) = self.inner.prepare(program).await?;
+        let begin = Begin {
+            steps: steps(program).map(|step| limits(&step.limits)).collect(),
+            collects: !program.collect.is_empty(),
+        };
         let request = sealed("request", &request.encode(), MemfdFlags::empty())
             .map_err(failed("make a memory file"))?;
         let (socket, theirs) = UnixStream::pair().map_err(failed("make a socket"))?;
@@ -228,7 +232,7 @@ impl Sandbox for ProcessSandbox {
         };
         let compiler = one_more(program.compile.is_some())?;
         let collected = one_more(!program.collect.is_empty())?;
-        helper.begin(given).await?;
+        helper.begin(&begin, given).await?;
 
         let ended = CancellationToken::new();
         let report = async {
@@ -330,7 +334,7 @@ impl Inner {
         let path = path_variable(tools);
         let mut encoded = Vec::new();
         for (step, tool) in steps(program).zip(tools) {
-            encoded.push(encode_step(step, &tool.path, &path));
+            encoded.push(command(step, &tool.path, &path));
         }
         if encoded.len() != steps(program).count() {
             return Err(Error::invalid("a step has an empty command"));
@@ -348,18 +352,22 @@ fn steps(program: &Program) -> impl Iterator<Item = &Step> {
     program.compile.iter().chain([&program.run])
 }
 
-fn encode_step(step: &Step, program: &Path, path_variable: &str) -> protocol::Step {
-    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+fn command(step: &Step, program: &Path, path_variable: &str) -> Command {
     let own = [("PATH", path_variable), ("HOME", "/work"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8")];
     let own = own.into_iter().filter(|(name, _)| !step.env.contains_key(*name));
     let asked = step.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let program = program.as_os_str().as_bytes().to_vec();
     let arguments = step.command.iter().skip(1).map(|argument| argument.clone().into_bytes());
-    let limits = &step.limits;
-    protocol::Step {
+    Command {
         argv: std::iter::once(program.clone()).chain(arguments).collect(),
         path: program,
         env: own.chain(asked).map(|(name, value)| format!("{name}={value}").into_bytes()).collect(),
+    }
+}
+
+fn limits(limits: &livecode_core::Limits) -> protocol::Limits {
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    protocol::Limits {
         wall_ns: nanos(limits.wall_time),
         cpu_ns: nanos(limits.cpu_time),
         memory_bytes: limits.memory_bytes,

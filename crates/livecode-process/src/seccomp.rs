@@ -27,6 +27,8 @@ enum Action {
         level: u32,
         options: &'static [u32],
     },
+    /// Streams and datagrams of `FAMILIES`, each by its own protocol, and local sockets of all kinds.
+    Sockets,
     /// Refused with `errno` unless the low half of argument `argument` is one of these.
     Only {
         argument: u32,
@@ -38,11 +40,19 @@ enum Action {
 const EPERM: u32 = libc::EPERM as u32;
 const ENOSYS: u32 = libc::ENOSYS as u32;
 const EAFNOSUPPORT: u32 = libc::EAFNOSUPPORT as u32;
+const EPROTONOSUPPORT: u32 = libc::EPROTONOSUPPORT as u32;
 
 /// Not `CLONE_NEWTIME`, whose bit is the exit signal's in this call.
 const NEW_NAMESPACES: u32 = 0x7E02_0000;
-/// Not netlink: what waits in its sockets is nobody's memory, gigabytes of it.
-const FAMILIES: &[u32] = &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32];
+/// Not netlink: what waits in its sockets is nobody's memory, gigabytes of it. Nor a protocol that the kernel may not have:
+/// it would start the host's `modprobe` for each such call, on nobody's CPU time, and load what no program needs.
+const FAMILIES: [u32; 2] = [libc::AF_INET as u32, libc::AF_INET6 as u32];
+const PROTOCOLS: [(u32, [u32; 2]); 2] = [
+    (libc::SOCK_STREAM as u32, [0, libc::IPPROTO_TCP as u32]),
+    (libc::SOCK_DGRAM as u32, [0, libc::IPPROTO_UDP as u32]),
+];
+/// Typing on a terminal, and what makes the kernel load bridges and VLANs.
+const IOCTLS: &[u32] = &[libc::TIOCSTI as u32, 0x541C, 0x8940, 0x8941, 0x8982, 0x8983];
 /// Filters on sockets: translated to machine code in memory that is nobody's, of which there is little for the whole machine.
 const SOCKET_FILTERS: &[u32] = &[
     libc::SO_ATTACH_FILTER as u32,
@@ -67,7 +77,7 @@ const ALLOWED: &[libc::c_long] = calls! {
     SYS_clock_nanosleep SYS_close SYS_close_range SYS_connect SYS_copy_file_range SYS_dup SYS_dup3 SYS_epoll_create1
     SYS_epoll_ctl SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2 SYS_execve SYS_execveat SYS_exit SYS_exit_group
     SYS_faccessat SYS_faccessat2 SYS_fadvise64 SYS_fallocate SYS_fchdir SYS_fchmod SYS_fchmodat SYS_fchown SYS_fchownat
-    SYS_fcntl SYS_fdatasync SYS_fgetxattr SYS_flistxattr SYS_flock SYS_fremovexattr SYS_fsetxattr SYS_fstat SYS_fstatfs
+    SYS_fdatasync SYS_fgetxattr SYS_flistxattr SYS_flock SYS_fremovexattr SYS_fsetxattr SYS_fstat SYS_fstatfs
     SYS_fsync SYS_ftruncate SYS_futex SYS_futex_waitv SYS_get_mempolicy SYS_get_robust_list SYS_getcpu SYS_getcwd
     SYS_getdents64 SYS_getegid SYS_geteuid SYS_getgid SYS_getgroups SYS_getitimer SYS_getpeername SYS_getpgid SYS_getpid
     SYS_getppid SYS_getpriority SYS_getrandom SYS_getresgid SYS_getresuid SYS_getrlimit SYS_getrusage SYS_getsid
@@ -90,7 +100,7 @@ const ALLOWED: &[libc::c_long] = calls! {
     SYS_setfsgid SYS_setfsuid SYS_setgid SYS_setgroups SYS_setitimer SYS_setpgid SYS_setpriority SYS_setregid
     SYS_setresgid SYS_setresuid SYS_setreuid SYS_setsid SYS_setuid SYS_setxattr SYS_shmat
     SYS_shmctl SYS_shmdt SYS_shutdown SYS_sigaltstack SYS_signalfd4 SYS_splice SYS_statfs SYS_statx
-    SYS_symlinkat SYS_sync SYS_sync_file_range SYS_syncfs SYS_sysinfo SYS_tee SYS_tgkill SYS_timer_create
+    SYS_symlinkat SYS_sync_file_range SYS_sysinfo SYS_tee SYS_tgkill SYS_timer_create
     SYS_timer_delete SYS_timer_getoverrun SYS_timer_gettime SYS_timer_settime SYS_timerfd_create SYS_timerfd_gettime
     SYS_timerfd_settime SYS_times SYS_tkill SYS_truncate SYS_umask SYS_uname SYS_unlinkat SYS_utimensat SYS_wait4
     SYS_waitid SYS_write SYS_writev
@@ -144,18 +154,27 @@ const CONDITIONAL: &[(libc::c_long, Action)] = &[
         },
     ),
     // The kernel looks at the low half only, and so must we: CVE-2019-10063.
-    (libc::SYS_ioctl, Action::Unless { argument: 1, values: &[libc::TIOCSTI as u32, 0x541C], errno: EPERM }),
+    (libc::SYS_ioctl, Action::Unless { argument: 1, values: IOCTLS, errno: EPERM }),
+    // A lease keeps who opens the file for writing waiting, on the host as well.
+    (libc::SYS_fcntl, Action::Unless { argument: 1, values: &[libc::F_SETLEASE as u32], errno: EPERM }),
+    // Done: what a program writes is in memory, and the host's disks are not its to hurry.
+    (libc::SYS_sync, Action::Refuse(0)),
+    (libc::SYS_syncfs, Action::Refuse(0)),
     (libc::SYS_setsockopt, Action::UnlessOption { level: libc::SOL_SOCKET as u32, options: SOCKET_FILTERS }),
     // 1 is what keeps a `core_pattern` with a pipe from being started by a crash, as the host's root; 0 isn't: core(5).
     (libc::SYS_setrlimit, Action::Unless { argument: 0, values: &[RLIMIT_CORE], errno: EPERM }),
     (libc::SYS_prlimit64, Action::Unless { argument: 1, values: &[RLIMIT_CORE], errno: EPERM }),
-    (libc::SYS_socket, Action::Only { argument: 0, values: FAMILIES, errno: EAFNOSUPPORT }),
-    (libc::SYS_socketpair, Action::Only { argument: 0, values: FAMILIES, errno: EAFNOSUPPORT }),
+    (libc::SYS_socket, Action::Sockets),
+    (
+        libc::SYS_socketpair,
+        Action::Only { argument: 0, values: &[libc::AF_UNIX as u32], errno: EAFNOSUPPORT },
+    ),
 ];
 
 type Instruction = (u16, u8, u8, u32);
 
 const LOAD: u16 = 0x20;
+const AND: u16 = 0x54;
 const JUMP: u16 = 0x05;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
@@ -249,6 +268,21 @@ fn decide(action: Action) -> Vec<Instruction> {
             let refused = [any_of(options), vec![ALLOW, errno(EPERM)]].concat();
             [vec![low_half(1), (JUMP_EQUAL, 1, 0, level), ALLOW, low_half(2)], refused].concat()
         }
+        Action::Sockets => {
+            let protocol = |values: &[u32]| {
+                [vec![low_half(2)], any_of(values), vec![errno(EPROTONOSUPPORT), ALLOW]].concat()
+            };
+            let mut program = vec![low_half(1), (AND, 0, 0, 0xF)];
+            for (kind, values) in PROTOCOLS {
+                let checked = protocol(&values);
+                program.push((JUMP_EQUAL, 0, u8::try_from(checked.len()).unwrap_or(u8::MAX), kind));
+                program.extend(checked);
+            }
+            program.push(errno(EPROTONOSUPPORT));
+            let family = [any_of(&FAMILIES), vec![errno(EAFNOSUPPORT)]].concat();
+            let local = vec![low_half(0), (JUMP_EQUAL, 0, 1, libc::AF_UNIX as u32), ALLOW];
+            [local, family, program].concat()
+        }
         Action::Only { argument, values, errno: code } => {
             [vec![low_half(argument)], any_of(values), vec![errno(code), ALLOW]].concat()
         }
@@ -265,6 +299,7 @@ mod tests {
     const EPERM: u32 = 0x0005_0001;
     const ENOSYS: u32 = 0x0005_0026;
     const EAFNOSUPPORT: u32 = 0x0005_0061;
+    const EPROTONOSUPPORT: u32 = 0x0005_005D;
 
     /// What the kernel's interpreter would say.
     fn decide(program: &[u8], arch: u32, call: u32, arguments: [u64; 6]) -> u32 {
@@ -283,6 +318,7 @@ mod tests {
                     let word = &data[value as usize..][..4];
                     register = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
                 }
+                0x54 => register &= value,
                 0x05 => at += value as usize,
                 0x15 => branch(register == value),
                 0x35 => branch(register >= value),
@@ -336,16 +372,28 @@ mod tests {
         assert_eq!(with(libc::SYS_memfd_create, 1, 5), EPERM, "huge pages");
         assert_eq!(with(libc::SYS_shmget, 2, 0o5600), EPERM, "huge pages");
         assert_eq!(with(libc::SYS_clone3, 0, 0), ENOSYS);
-        for (family, decision) in
-            [(1, ALLOW), (2, ALLOW), (10, ALLOW), (16, EAFNOSUPPORT), (38, EAFNOSUPPORT), (40, EAFNOSUPPORT)]
-        {
-            assert_eq!(with(libc::SYS_socket, 0, family), decision, "family {family}");
-            assert_eq!(
-                with(libc::SYS_socketpair, 0, family | 1 << 40),
-                decision,
-                "the high half doesn't count"
-            );
+        let socket = |family: u64, kind: u64, protocol: u64| {
+            let socket = u32::try_from(libc::SYS_socket).unwrap();
+            decide(&program, ARCH, socket, [family | 1 << 40, kind, protocol | 1 << 40, 0, 0, 0])
+        };
+        for family in [2, 10] {
+            assert_eq!(socket(family, 1 | 0o2_004_000, 6), ALLOW, "TCP");
+            assert_eq!(socket(family, 1, 0), ALLOW);
+            assert_eq!(socket(family, 2, 17), ALLOW, "UDP");
+            for (kind, protocol) in [(1, 17), (1, 262), (2, 6), (2, 1), (3, 0), (5, 132), (6, 33), (10, 0)] {
+                assert_eq!(socket(family, kind, protocol), EPROTONOSUPPORT, "{kind} {protocol}");
+            }
         }
+        assert_eq!(socket(1, 5, 0), ALLOW, "a local one");
+        for family in [0, 3, 16, 17, 38, 40] {
+            assert_eq!(socket(family, 1, 0), EAFNOSUPPORT, "family {family}");
+        }
+        assert_eq!(with(libc::SYS_socketpair, 0, 1 | 1 << 40), ALLOW, "the high half doesn't count");
+        assert_eq!(with(libc::SYS_socketpair, 0, 2), EAFNOSUPPORT);
+        assert_eq!(with(libc::SYS_ioctl, 1, 0x8940), EPERM, "bridges");
+        assert_eq!(with(libc::SYS_fcntl, 1, 1024), EPERM, "a lease");
+        assert_eq!(with(libc::SYS_fcntl, 1, 1030), ALLOW);
+        assert_eq!(with(libc::SYS_sync, 0, 0), 0x0005_0000, "done");
         assert_eq!(with(libc::SYS_ioctl, 1, 0x5412), EPERM);
         assert_eq!(
             with(libc::SYS_ioctl, 1, 0x1_0000_5412),

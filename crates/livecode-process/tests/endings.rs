@@ -77,9 +77,15 @@ async fn nothing_is_left_behind() {
     let before = (descendants(own).len(), cgroups(own).len());
     let runner = Runner::new(sandbox());
     // The first run of a language may start a helper of its own.
-    runner.run(&python("1")).await.unwrap();
-    let at_rest = Census::take();
-    let helpers = at_rest.processes.clone();
+    for language in ["bash", "python"] {
+        runner.run(&ExecutionSpec::new(language, "1")).await.unwrap();
+    }
+    let mut at_rest = None;
+    until("rest", || {
+        at_rest = Census::at_rest();
+        at_rest.is_some()
+    });
+    let helpers = descendants(own);
 
     type Expected = fn(&Termination) -> bool;
     let ends: [(&str, u64, Expected); 6] = [
@@ -107,8 +113,8 @@ async fn nothing_is_left_behind() {
             assert!(expected(&outcome.termination), "{source}: {outcome:?}");
         }
     }
-    let is_as_before = || Census::take() == at_rest;
-    until("the end of all runs", is_as_before);
+    let is_as_before = || Census::at_rest() == at_rest;
+    until(&format!("the end of all runs, with {at_rest:?}"), is_as_before);
 
     // A run whose future is dropped.
     let (sender, mut receiver) = mpsc::channel::<Output>(16);

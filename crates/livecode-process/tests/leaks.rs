@@ -43,15 +43,15 @@ async fn run_many(runner: &Runner, spec: &ExecutionSpec, runs: usize, at_a_time:
     }
 }
 
-/// Cgroups are removed right behind a run's end, so this waits for them.
-fn settles(before: &Census) {
+/// Cgroups are removed and worlds made right behind a run's end, so this waits until that is so.
+fn until(what: &str, mut holds: impl FnMut(Option<Census>) -> bool) {
     let began = Instant::now();
     loop {
-        let now = Census::take();
-        if now == *before {
+        let now = Census::at_rest();
+        if holds(now.clone()) {
             return;
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "before: {before:?}\nnow: {now:?}");
+        assert!(began.elapsed() < Duration::from_secs(10), "no {what}: {now:?}");
         std::thread::yield_now();
     }
 }
@@ -64,12 +64,16 @@ async fn ten_thousand_runs_leave_nothing() {
     // Each may start a helper; the runtime's threads and descriptors are there then, too.
     run_many(&runner, &python, AT_A_TIME, AT_A_TIME).await;
     run_many(&runner, &nothing, 1, 1).await;
-    let before = Census::take();
-    assert!(before.processes.len() >= 2 && before.mounts > 0 && before.namespaces > 7, "{before:?}");
+    let mut before = None;
+    until("rest", |now| {
+        before = now;
+        before.is_some()
+    });
+    let is_as_before = format!("rest as before: {before:?}");
     run_many(&runner, &nothing, in_a_row(), 1).await;
-    settles(&before);
+    until(&is_as_before, |now| now == before);
     run_many(&runner, &python, 8 * AT_A_TIME, AT_A_TIME).await;
-    settles(&before);
+    until(&is_as_before, |now| now == before);
 }
 
 #[test]

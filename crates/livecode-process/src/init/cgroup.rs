@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    protocol::{Step, controller},
+    protocol::{Limits, controller},
     sys,
 };
 
@@ -142,7 +142,7 @@ impl Group {
     }
 
     /// Puts the limits of a step in force. Our own init counts as one process.
-    pub(crate) fn limit(&self, step: &Step) -> io::Result<()> {
+    pub(crate) fn limit(&self, step: &Limits) -> io::Result<()> {
         let pids = u64::from(step.processes) + 1;
         // The kernel takes no less than a millisecond.
         let quota = (u64::from(step.cpu_millis) * CPU_PERIOD_US / 1000).max(1000);

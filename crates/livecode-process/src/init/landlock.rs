@@ -2,7 +2,7 @@
 //!
 //! <https://docs.kernel.org/userspace-api/landlock.html>
 
-use std::io;
+use std::{io, os::fd::OwnedFd};
 
 use crate::{
     root::during,
@@ -32,11 +32,11 @@ pub(crate) fn version() -> u8 {
     sys::landlock_version().map_or(0, |version| u8::try_from(version).unwrap_or(u8::MAX).min(NEWEST))
 }
 
-/// Confines this process, and those that it will start, to reading `shown` and to writing what is its own. It reaches no
-/// TCP port and no abstract socket nor process of anybody else's.
-pub(crate) fn confine(version: u8, shown: &[String]) -> io::Result<()> {
+/// The rules for a program and all that it starts: to read `shown` and to write what is its own. It reaches no TCP port and no
+/// abstract socket nor process of anybody else's. None where there is no Landlock.
+pub(crate) fn rules(version: u8, shown: &[String]) -> io::Result<Option<OwnedFd>> {
     let Some(newest) = usize::from(version).checked_sub(1) else {
-        return Ok(());
+        return Ok(None);
     };
     let all = RIGHTS[newest.min(RIGHTS.len() - 1)];
     let ruleset = sys::landlock_ruleset(&LandlockAttributes {
@@ -64,7 +64,7 @@ pub(crate) fn confine(version: u8, shown: &[String]) -> io::Result<()> {
     for path in OWN {
         allow(path, all & !(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV))?;
     }
-    sys::landlock_restrict(&ruleset)
+    Ok(Some(ruleset))
 }
 
 /// A rule on what isn't a directory may not have the rights of one.

@@ -30,6 +30,7 @@ mod run;
 mod runs;
 mod sys;
 mod world;
+mod worlds;
 
 use std::{
     env,

@@ -4,7 +4,7 @@ use std::{
     ffi::{c_int, c_uint, c_void},
     io,
     mem::{size_of, zeroed},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
 
 use crate::sys::check;
@@ -31,6 +31,17 @@ struct Msghdr {
     flags: c_int,
 }
 
+/// The longest packet that is sent while programs run.
+pub(crate) const MAX_LEN: usize = 4096;
+
+/// The most descriptors that come with a packet, and the control message that holds them.
+const MAX_FDS: usize = 16;
+const HEADER: usize = size_of::<usize>() + 2 * size_of::<c_int>();
+const CONTROL: usize = HEADER + MAX_FDS * size_of::<c_int>();
+
+#[repr(C, align(8))]
+struct Control([u8; CONTROL]);
+
 unsafe extern "C" {
     fn recvmsg(socket: c_int, message: *mut Msghdr, flags: c_int) -> isize;
     fn sendmsg(socket: c_int, message: *const Msghdr, flags: c_int) -> isize;
@@ -41,11 +52,7 @@ unsafe extern "C" {
 
 /// One packet and the descriptors that came with it; an empty one at the end.
 pub(crate) fn receive(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    const HEADER: usize = size_of::<usize>() + 2 * size_of::<c_int>();
-    const MAX_FDS: usize = 16;
-    #[repr(C, align(8))]
-    struct Control([u8; HEADER + MAX_FDS * size_of::<c_int>()]);
-    let mut control = Control([0; HEADER + MAX_FDS * size_of::<c_int>()]);
+    let mut control = Control([0; CONTROL]);
     let mut part = Iovec { base: buffer.as_mut_ptr().cast(), len: buffer.len() };
     // SAFETY: all zeroes is an empty message.
     let mut message: Msghdr = unsafe { zeroed() };
@@ -78,26 +85,24 @@ pub(crate) fn send(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<()> {
         .map(drop)
 }
 
-/// Sends a packet with a descriptor.
-pub(crate) fn send_with(socket: &impl AsRawFd, bytes: &[u8], fd: &impl AsRawFd) -> io::Result<()> {
-    /// The header of a control message, and the descriptor padded to a word.
-    #[repr(C)]
-    struct Control {
-        len: usize,
-        level: c_int,
-        kind: c_int,
-        fd: c_int,
-        padding: c_int,
+/// Sends a packet with descriptors.
+pub(crate) fn send_with(socket: &impl AsRawFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
+    if fds.len() > MAX_FDS {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    let len = size_of::<Control>() - size_of::<c_int>();
-    let mut control = Control { len, level: SOL_SOCKET, kind: SCM_RIGHTS, fd: fd.as_raw_fd(), padding: 0 };
+    let mut control = Control([0; CONTROL]);
+    let len = HEADER + size_of_val(fds);
+    let header = [&len.to_ne_bytes()[..], &SOL_SOCKET.to_ne_bytes(), &SCM_RIGHTS.to_ne_bytes()].concat();
+    let numbers: Vec<u8> = fds.iter().flat_map(|fd| fd.to_ne_bytes()).collect();
+    control.0[..HEADER].copy_from_slice(&header);
+    control.0[HEADER..len].copy_from_slice(&numbers);
     let mut part = Iovec { base: bytes.as_ptr().cast_mut().cast(), len: bytes.len() };
     // SAFETY: all zeroes is an empty message.
     let mut message: Msghdr = unsafe { zeroed() };
     message.iov = &raw mut part;
     message.iov_len = 1;
-    message.control = (&raw mut control).cast();
-    message.control_len = size_of::<Control>();
+    message.control = control.0.as_mut_ptr().cast();
+    message.control_len = len.next_multiple_of(size_of::<usize>());
     // SAFETY: the message points to bytes and a control area that live through the call, with their lengths; neither is
     // written.
     check(unsafe { sendmsg(socket.as_raw_fd(), &raw const message, MSG_NOSIGNAL) } as i64).map(drop)

@@ -1,7 +1,6 @@
 //! One run as the helper sees it: what its init says, and when it has to end.
 
 use std::{
-    borrow::Cow,
     io,
     os::fd::OwnedFd,
     thread,
@@ -13,7 +12,7 @@ use crate::{
     in_force,
     layer::Layer,
     packets,
-    protocol::{End, Report, Step},
+    protocol::{End, Limits, Report},
     root::{self, during},
     sys::{self, PollFd},
     world::News,
@@ -32,11 +31,11 @@ pub(crate) struct Run {
     pub(crate) host_is_done: bool,
     /// None once init has closed its end.
     pub(crate) control: Option<OwnedFd>,
-    /// Where its files are; none where no step needs another size.
+    /// Where its files are; none as long as they are nowhere.
     pub(crate) work: Option<OwnedFd>,
     pub(crate) pidfd: OwnedFd,
     pub(crate) group: Option<Group>,
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<Limits>,
     pub(crate) slot: u32,
     pub(crate) step: usize,
     /// The current step's start; none before it and after its end.
@@ -52,7 +51,7 @@ pub(crate) struct Run {
 impl Run {
     /// Hears what init has to say. Only called where there is something, or init is dead: never waits.
     pub(crate) fn listen(&mut self) {
-        let mut packet = [0; 4096];
+        let mut packet = [0; packets::MAX_LEN];
         while let Some(control) = &self.control {
             let mut polled = [PollFd::readable(control)];
             match sys::poll(&mut polled, Some(0)) {
@@ -75,6 +74,7 @@ impl Run {
 
     fn hear(&mut self, news: News) {
         match news {
+            News::Furnished => {}
             News::Started { own_cpu_ns } => {
                 let now = Instant::now();
                 self.told = None;
@@ -133,13 +133,7 @@ impl Run {
     fn allow_step(&mut self) -> io::Result<()> {
         let (before, step) = (&self.steps[self.step - 1], &self.steps[self.step]);
         if before.room() != step.room() {
-            let work =
-                self.work.as_ref().ok_or_else(|| io::Error::other("the work directory is not known"))?;
-            let resized = root::resize(work, step.room());
-            resized.map_err(|error| match error.kind() {
-                io::ErrorKind::InvalidInput => io::ErrorKind::StorageFull.into(),
-                kind => io::Error::new(kind, format!("resize the work directory: {error}")),
-            })?;
+            resize(self.work.as_ref(), step)?;
         }
         if let Some(group) = &mut self.group {
             group.count_anew();
@@ -207,17 +201,26 @@ impl Run {
     }
 }
 
+/// Gives the work directory the size that a step may have.
+pub(crate) fn resize(work: Option<&OwnedFd>, step: &Limits) -> io::Result<()> {
+    let work = work.ok_or_else(|| io::Error::other("the work directory is not known"))?;
+    root::resize(work, step.room()).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => io::ErrorKind::StorageFull.into(),
+        kind => io::Error::new(kind, format!("resize the work directory: {error}")),
+    })
+}
+
 /// What its cgroup limits of a step.
-pub(crate) fn in_cgroup(step: &Step) -> Cow<'_, Step> {
-    let mut limited = Cow::Borrowed(step);
+pub(crate) fn in_cgroup(step: &Limits) -> Limits {
+    let mut limited = *step;
     if !in_force(Layer::CgroupMemory) {
-        limited.to_mut().memory_bytes = 1 << 30;
+        limited.memory_bytes = 1 << 30;
     }
     if !in_force(Layer::CgroupPids) {
-        limited.to_mut().processes = 1000;
+        limited.processes = 1000;
     }
     if !in_force(Layer::CgroupCpu) {
-        limited.to_mut().cpu_millis = 64_000;
+        limited.cpu_millis = 64_000;
     }
     limited
 }

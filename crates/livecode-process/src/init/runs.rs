@@ -1,46 +1,27 @@
 //! The helper's loop: begins runs, stops them when their time is up or nobody wants them, and reports their end.
 
 use std::{
-    fs::File,
-    io::{self, Read, Seek},
-    os::{fd::OwnedFd, unix::fs::fchown},
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::fchown,
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    cgroup::{Entrances, Group, Parents},
-    in_force,
-    layer::Layer,
-    map_ids, namespaces, packets,
-    protocol::{End, Hello, Message, Report, Request, Step},
+    cgroup::{Group, Parents},
+    packets,
+    protocol::{Begin, End, Hello, Limits, Message, Report},
     root::during,
-    run::{Run, in_cgroup},
-    sys::{self, Fork, PollFd},
-    world::{INSIDE_ID, Namespaces, Streams, World, be_init},
+    run::{Run, in_cgroup, resize},
+    sys::{self, PollFd},
+    worlds::{Vacant, Worlds},
 };
-
-const NAMESPACES: [(u64, Option<Layer>); 6] = [
-    (sys::CLONE_NEWUSER, Some(Layer::UserNamespace)),
-    (sys::CLONE_NEWPID, Some(Layer::PidNamespace)),
-    (sys::CLONE_NEWNS, Some(Layer::MountNamespace)),
-    (sys::CLONE_NEWNET, Some(Layer::Network)),
-    (sys::CLONE_NEWIPC, Some(Layer::Ipc)),
-    (sys::CLONE_NEWUTS, Some(Layer::Uts)),
-];
-
-/// The host uids that belong to one helper.
-const RUNS_AT_A_TIME: u32 = 1024;
 
 /// How long a cgroup whose processes are gone may refuse to be removed, and how often that is tried.
 const REMOVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(1));
-
-/// A run that init has begun to make the world of.
-struct Begun {
-    steps: Vec<Step>,
-    control: OwnedFd,
-    pidfd: OwnedFd,
-}
 
 /// A cgroup whose processes are gone, to be removed.
 struct Empty {
@@ -50,14 +31,12 @@ struct Empty {
 
 pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents, landlock: u8) -> io::Result<()> {
     let mut serving = Serving {
-        hello,
         parents,
-        landlock,
-        outside: Namespaces::own()?,
+        worlds: Worlds::new(hello, parents, landlock)?,
         runs: Vec::new(),
+        spare: None,
+        usual: None,
         empty: Vec::new(),
-        free_slots: Vec::new(),
-        made: 0,
     };
     while serving.turn(host)? {}
     serving.end_all();
@@ -65,15 +44,14 @@ pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents, landlock: 
 }
 
 struct Serving<'a> {
-    hello: &'a Hello,
     parents: &'a Parents,
-    landlock: u8,
-    outside: Namespaces,
+    worlds: Worlds<'a>,
     runs: Vec<Run>,
+    /// Made when there is nothing else to do, for one run: the next one needn't wait for it.
+    spare: Option<Vacant>,
+    /// What the last program might use: the next one's limits are likely the same. None where there's to be no spare one.
+    usual: Option<Limits>,
     empty: Vec<Empty>,
-    /// Host uids that no living run has, as offsets.
-    free_slots: Vec<u32>,
-    made: u64,
 }
 
 impl Serving<'_> {
@@ -84,7 +62,12 @@ impl Serving<'_> {
             let wanted = (!run.host_is_done).then_some(&run.host);
             polled.extend([wanted, run.control.as_ref(), Some(&run.pidfd)].map(PollFd::readable_if_any));
         }
+        let spare = self.spare.as_ref();
+        polled.push(PollFd::readable_if_any(spare.map(|spare| &spare.control)));
         sys::poll(&mut polled, self.patience())?;
+        if polled.pop().is_some_and(|spare| spare.is_ready()) {
+            self.hear_spare();
+        }
         // From the last to the first, so that an ended run can be taken out.
         for index in (0..self.runs.len()).rev() {
             let [wanted, news, death] = [1, 2, 3].map(|offset| polled[3 * index + offset].is_ready());
@@ -106,7 +89,42 @@ impl Serving<'_> {
         if polled[0].is_ready() {
             return self.take_request(host);
         }
+        self.make_spare();
         Ok(true)
+    }
+
+    /// Where nothing is running that it would take time from.
+    fn make_spare(&mut self) {
+        if let (Some(usual), None, []) = (&self.usual, &self.spare, &self.runs[..]) {
+            let mut rest = Vec::new();
+            match self.worlds.make(usual, &mut rest) {
+                Ok(spare) => self.spare = Some(spare),
+                // The next run will say why.
+                Err(_) => self.usual = None,
+            }
+            rest.into_iter().for_each(|group| self.discard(Some(group)));
+        }
+    }
+
+    fn hear_spare(&mut self) {
+        if let Some(mut spare) = self.spare.take() {
+            if spare.listen() {
+                self.spare = Some(spare);
+            } else {
+                // Its init is dead or about to be. Not again before there was a run.
+                self.usual = None;
+                self.raze(spare);
+            }
+        }
+    }
+
+    /// Takes leave of a world that no program was in.
+    fn raze(&mut self, world: Vacant) {
+        // Where it can't be killed or reaped it's dead already.
+        sys::kill(&world.pidfd).ok();
+        sys::reap(&world.pidfd).ok();
+        self.worlds.free(world.slot);
+        self.discard(world.group);
     }
 
     fn patience(&self) -> Option<i32> {
@@ -121,126 +139,70 @@ impl Serving<'_> {
     }
 
     fn take_request(&mut self, host: &OwnedFd) -> io::Result<bool> {
-        let (len, fds) = packets::receive(host, &mut [0; 1])?;
+        let mut packet = [0; packets::MAX_LEN];
+        let (len, mut fds) = packets::receive(host, &mut packet)?;
         if len == 0 {
             return Ok(false);
         }
-        let mut fds = fds.into_iter();
-        if let Some(run_host) = fds.next() {
-            self.begin(run_host, fds);
+        if !fds.is_empty() {
+            let run_host = fds.remove(0);
+            if let Err(error) = self.begin(&run_host, &packet[..len], &fds) {
+                report_to(&run_host, &Report { message: error.to_string(), ..Report::default() });
+            }
         }
         Ok(true)
     }
 
-    fn begin(&mut self, host: OwnedFd, mut fds: impl Iterator<Item = OwnedFd>) {
-        // Where none is free, the runs have all from 0 on.
-        let slot =
-            self.free_slots.pop().unwrap_or_else(|| u32::try_from(self.runs.len()).unwrap_or(u32::MAX));
-        let mut group = None;
-        match self.make_world(&mut fds, slot, &mut group) {
-            Ok(Begun { steps, control, pidfd }) => self.runs.push(Run {
-                host,
-                host_is_done: false,
-                control: Some(control),
-                work: None,
-                pidfd,
-                group,
-                steps,
-                slot,
-                step: 0,
-                started: None,
-                told: Some(Instant::now()),
-                next_cpu_check: None,
-                report: Report::default(),
-                end: None,
-            }),
-            Err(error) => {
-                self.free_slots.push(slot);
-                self.discard(group);
-                report_to(&host, &Report { message: error.to_string(), ..Report::default() });
-            }
-        }
+    fn begin(&mut self, host: &OwnedFd, packet: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
+        let begin = Begin::decode(packet).map_err(|_| io::Error::other("the beginning is damaged"))?;
+        let first = begin.steps.first().ok_or_else(|| io::Error::other("a request has no steps"))?;
+        let host = host.try_clone()?;
+        let world = match self.enter_spare(first, packet, fds) {
+            Some(world) => world,
+            None => self.enter_new(first, packet, fds)?,
+        };
+        self.usual = Some(*first);
+        let Vacant { slot, group, control, pidfd, work, .. } = world;
+        self.runs.push(Run {
+            host,
+            host_is_done: false,
+            control: Some(control),
+            work,
+            pidfd,
+            group,
+            steps: begin.steps,
+            slot,
+            step: 0,
+            started: None,
+            told: Some(Instant::now()),
+            next_cpu_check: None,
+            report: Report::default(),
+            end: None,
+        });
+        Ok(())
     }
 
-    /// Makes the cgroup and the namespaces, with an init in them that goes to work.
-    fn make_world(
-        &mut self,
-        fds: &mut impl Iterator<Item = OwnedFd>,
-        slot: u32,
-        made: &mut Option<Group>,
-    ) -> io::Result<Begun> {
-        let mut descriptor = || fds.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
-        let request = read_request(descriptor()?)?;
-        let streams = Streams {
-            stdin: descriptor()?,
-            stdout: descriptor()?,
-            stderr: descriptor()?,
-            compile: (request.steps.len() > 1).then(&mut descriptor).transpose()?,
-            collect: (!request.collect.is_empty()).then(descriptor).transpose()?,
-        };
-        if slot >= RUNS_AT_A_TIME {
-            return Err(io::Error::other("too many runs at a time for one sandbox: 1,024 are possible"));
+    /// Lets a program into the spare world, where there is one that is well and fits.
+    fn enter_spare(&mut self, first: &Limits, packet: &[u8], fds: &[OwnedFd]) -> Option<Vacant> {
+        let fits = |spare: &mut Vacant| spare.work.is_some() || spare.limits.room() == first.room();
+        let world = self.spare.take_if(fits)?;
+        if hand_over(&world, first, packet, fds).is_err() {
+            self.raze(world);
+            return None;
         }
-        let first = request.steps.first().ok_or_else(|| io::Error::other("a request has no steps"))?;
-        let uid = match self.hello.first_uid {
-            Some(first_uid) => {
-                let uid = first_uid + if in_force(Layer::OwnUser) { slot } else { 0 };
-                // Whoever opens /dev/stdin opens the pipe anew.
-                for stream in [&streams.stdin, &streams.stdout, &streams.stderr] {
-                    during("hand over a pipe", fchown(stream, Some(uid), Some(uid)))?;
-                }
-                uid
-            }
-            None => 0,
-        };
-        self.made += 1;
-        let mut entrances = Entrances::default();
-        let group = if self.parents.directories.is_empty() {
-            None
-        } else {
-            let group = during("make a cgroup", self.parents.make_group(self.made.to_string()))?;
-            let group = made.insert(group);
-            during("limit the cgroup", group.limit(&in_cgroup(first)))?;
-            if in_force(Layer::CgroupEntry) {
-                entrances = during("open the cgroup", self.parents.entrances(group))?;
-            }
-            Some(&*group)
-        };
-        let (control, inner) = packets::pair()?;
-        let entered = group.filter(|_| in_force(Layer::CgroupEntry)).and_then(Group::unified);
-        // Who makes a user namespace pays for what is counted by user in it, such as pending signals and inotify's: else all
-        // runs and the host's root would share one purse.
-        let payer = self.hello.first_uid.map(|_| uid);
-        match during("make namespaces", sys::fork_as(payer, namespaces(&NAMESPACES), entered))? {
-            Fork::Child => be_init(World {
-                request: &request,
-                streams,
-                control: inner,
-                entrances,
-                seccomp: &self.hello.seccomp,
-                landlock: self.landlock,
-                shown: &self.hello.shown,
-                cgroup: group.map(|_| format!("/{}/{}", self.parents.name, self.made)),
-                outside: &self.outside,
-                user: if in_force(Layer::UserNamespace) { INSIDE_ID } else { uid },
-                clear_groups: self.hello.first_uid.is_some() && in_force(Layer::Groups),
-            }),
-            Fork::Parent { pid, pidfd } => {
-                let may_set_groups = self.hello.first_uid.is_some();
-                let mapped = if in_force(Layer::UserNamespace) {
-                    map_ids(&format!("/proc/{pid}"), INSIDE_ID, (uid, uid), may_set_groups)
-                } else {
-                    Ok(())
-                };
-                let ready = mapped.and_then(|()| packets::send(&control, b"g"));
-                if let Err(error) = during("map the user namespace", ready) {
-                    sys::kill(&pidfd)?;
-                    sys::reap(&pidfd)?;
-                    return Err(error);
-                }
-                Ok(Begun { steps: request.steps, control, pidfd })
-            }
+        Some(world)
+    }
+
+    fn enter_new(&mut self, first: &Limits, packet: &[u8], fds: &[OwnedFd]) -> io::Result<Vacant> {
+        let mut rest = Vec::new();
+        let made = self.worlds.make(first, &mut rest);
+        rest.into_iter().for_each(|group| self.discard(Some(group)));
+        let world = made?;
+        if let Err(error) = hand_over(&world, first, packet, fds) {
+            self.raze(world);
+            return Err(error);
         }
+        Ok(world)
     }
 
     /// Takes leave of a run whose init, and with it everything in its PID namespace, is dead.
@@ -266,7 +228,7 @@ impl Serving<'_> {
                 End::Failed
             }
         };
-        self.free_slots.push(run.slot);
+        self.worlds.free(run.slot);
         report_to(&run.host, &run.report);
         // Behind the host's back: it's empty, and the kernel takes its time at times.
         self.discard(run.group);
@@ -289,6 +251,9 @@ impl Serving<'_> {
             run.stop(End::Killed);
             self.bury(run);
         }
+        if let Some(spare) = self.spare.take() {
+            self.raze(spare);
+        }
         while !self.empty.is_empty() {
             self.remove_empty();
             thread::sleep(REMOVAL.1);
@@ -302,9 +267,20 @@ fn report_to(host: &OwnedFd, report: &Report) {
     packets::send(host, &report.encode()).ok();
 }
 
-fn read_request(file: OwnedFd) -> io::Result<Request> {
-    let (mut file, mut bytes) = (File::from(file), Vec::new());
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
-    Request::decode(&bytes).map_err(|_| io::Error::other("the request is damaged"))
+/// Lets the program in: its limits, and what init needs to know.
+fn hand_over(world: &Vacant, first: &Limits, packet: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
+    if let Some(uid) = world.uid {
+        // Whoever opens /dev/stdin opens the pipe anew.
+        for stream in fds.iter().skip(1).take(3) {
+            during("hand over a pipe", fchown(stream, Some(uid), Some(uid)))?;
+        }
+    }
+    if world.limits.room() != first.room() {
+        resize(world.work.as_ref(), first)?;
+    }
+    if let Some(group) = world.group.as_ref().filter(|_| world.limits != *first) {
+        during("limit the cgroup", group.limit(&in_cgroup(first)))?;
+    }
+    let fds: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    during("hand over a run", packets::send_with(&world.control, packet, &fds))
 }

@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     os::fd::{AsRawFd, OwnedFd},
     path::PathBuf,
     process,
@@ -15,7 +15,7 @@ use crate::{
     collect, in_force, landlock,
     layer::Layer,
     packets,
-    protocol::{Request, Step},
+    protocol::{Begin, Command, Limits, Message, Request},
     root::{self, during},
     sys::{self, Fork, Resource},
 };
@@ -37,6 +37,9 @@ pub(crate) struct Streams {
 /// What init tells the helper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
+    /// The world is there, and waits for its program. Comes with a descriptor of the work directory, whose size the helper may
+    /// change: we have given up the power to.
+    Furnished,
     /// The step's process is about to be. Init has used so much CPU time that is counted as the run's.
     Started { own_cpu_ns: u64 },
     /// It ended, after so many nanoseconds, with this raw status; and whether its file system was full.
@@ -54,6 +57,7 @@ impl News {
             Self::Ended { wall_ns, status, files_full } => {
                 [&[1, u8::from(*files_full)], &wall_ns.to_le_bytes()[..], &status.to_le_bytes()].concat()
             }
+            Self::Furnished => vec![4],
             Self::NotStarted(reason) => [&[2], reason.as_bytes()].concat(),
             Self::Failed(reason) => [&[3], reason.as_bytes()].concat(),
         }
@@ -73,16 +77,17 @@ impl News {
             }
             2 => Some(Self::NotStarted(text())),
             3 => Some(Self::Failed(text())),
+            4 => Some(Self::Furnished),
             _ => None,
         }
     }
 }
 
-/// All that init needs.
+/// All that init needs to make a world.
 pub(crate) struct World<'a> {
-    pub(crate) request: &'a Request,
-    pub(crate) streams: Streams,
-    /// To the helper. A packet from it is the go for the next step.
+    /// How large the file system is at first: bytes and files.
+    pub(crate) room: (u64, u32),
+    /// To the helper. Its first packet is the go; its second has the program; each that follows is the go for the next step.
     pub(crate) control: OwnedFd,
     pub(crate) entrances: Entrances,
     pub(crate) seccomp: &'a [u8],
@@ -100,6 +105,16 @@ pub(crate) struct World<'a> {
     pub(crate) clear_groups: bool,
 }
 
+/// A program, and what it was given.
+struct Tenant {
+    limits: Vec<Limits>,
+    request: Request,
+    streams: Streams,
+    landlock: Option<OwnedFd>,
+    /// So much CPU time is counted as the run's, and was ours.
+    own_cpu_ns: u64,
+}
+
 /// Is the init of a run. What it holds of the helper's is closed first; its memory is a copy that no program can read.
 pub(crate) fn be_init(mut world: World<'_>) -> ! {
     if let Err(error) = live(&mut world) {
@@ -111,17 +126,12 @@ pub(crate) fn be_init(mut world: World<'_>) -> ! {
 }
 
 fn live(world: &mut World<'_>) -> io::Result<()> {
-    let streams = &world.streams;
-    let mut keep: Vec<_> = [&streams.stdin, &streams.stdout, &streams.stderr, &world.control]
-        .into_iter()
-        .chain(&streams.compile)
-        .chain(&streams.collect)
-        .map(AsRawFd::as_raw_fd)
-        .chain(world.entrances.descriptors())
-        .collect();
+    let mut keep: Vec<_> =
+        std::iter::once(world.control.as_raw_fd()).chain(world.entrances.descriptors()).collect();
     if in_force(Layer::CloseOthers) {
         sys::close_others(&mut keep)?;
     }
+    sys::set_name(c"livecode-init")?;
     during("enter the cgroup", world.entrances.enter_all())?;
     if let Some(path) = &world.cgroup
         && in_force(Layer::Verify)
@@ -146,33 +156,77 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
         during("name the host", sys::sethostname(c"sandbox"))?;
     }
     sys::umask(0o022);
-    let steps = &world.request.steps;
-    let first = steps.first().ok_or_else(|| io::Error::other("a request has no steps"))?;
-    root::furnish(first.room())?;
-    place_files(&world.request.files)?;
+    root::furnish(world.room)?;
+    let landlock = if in_force(Layer::Landlock) {
+        during("make rules for Landlock", landlock::rules(world.landlock, world.shown))?
+    } else {
+        None
+    };
     if in_force(Layer::Capabilities) || !in_force(Layer::UserNamespace) {
         during("give up capabilities", sys::drop_capabilities())?;
     }
     if in_force(Layer::NoNewPrivs) {
         during("give up new privileges", sys::set_process(sys::PR_SET_NO_NEW_PRIVS, 1))?;
     }
-    for (index, step) in steps.iter().enumerate() {
+    packets::send_with(&world.control, &News::Furnished.encode(), &[sys::open_path("/work")?.as_raw_fd()])?;
+    // Here it may be a while: no byte of a program's has been in this world so far.
+    let Some(tenant) = receive_tenant(&world.control, landlock, own_cpu_ns)? else {
+        return Ok(());
+    };
+    place_files(&tenant.request.files)?;
+    let steps = tenant.request.steps.iter().zip(&tenant.limits);
+    for (index, (command, limits)) in steps.enumerate() {
         if index > 0 {
             wait_for_go(&world.control)?;
         }
-        let is_last = index + 1 == steps.len();
-        if !run_step(world, step, is_last, own_cpu_ns)? {
+        let is_last = index + 1 == tenant.limits.len();
+        if !run_step(world, &tenant, command, limits, is_last)? {
             break;
         }
     }
     Ok(())
 }
 
-impl Step {
+impl Limits {
     /// How large the file system has to be.
     pub(crate) fn room(&self) -> (u64, u32) {
         (self.file_bytes, self.files)
     }
+}
+
+/// None where the helper has no use for this world.
+fn receive_tenant(
+    control: &OwnedFd,
+    landlock: Option<OwnedFd>,
+    own_cpu_ns: u64,
+) -> io::Result<Option<Tenant>> {
+    let mut packet = [0; packets::MAX_LEN];
+    let (len, fds) = packets::receive(control, &mut packet)?;
+    if len == 0 {
+        return Ok(None);
+    }
+    let begin = Begin::decode(&packet[..len]).map_err(|_| io::Error::other("the beginning is damaged"))?;
+    let mut fds = fds.into_iter();
+    let mut descriptor = || fds.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
+    let request = read_request(descriptor()?)?;
+    if request.steps.is_empty() || request.steps.len() != begin.steps.len() {
+        return Err(io::Error::other("a request needs steps, and each of them limits"));
+    }
+    let streams = Streams {
+        stdin: descriptor()?,
+        stdout: descriptor()?,
+        stderr: descriptor()?,
+        compile: (begin.steps.len() > 1).then(&mut descriptor).transpose()?,
+        collect: begin.collects.then(descriptor).transpose()?,
+    };
+    Ok(Some(Tenant { limits: begin.steps, request, streams, landlock, own_cpu_ns }))
+}
+
+fn read_request(file: OwnedFd) -> io::Result<Request> {
+    let (mut file, mut bytes) = (File::from(file), Vec::new());
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Request::decode(&bytes).map_err(|_| io::Error::other("the request is damaged"))
 }
 
 fn wait_for_go(control: &OwnedFd) -> io::Result<()> {
@@ -194,21 +248,21 @@ fn place_files(files: &[(String, Vec<u8>)]) -> io::Result<()> {
 }
 
 /// Runs a step to its end; says whether the next one may follow.
-fn run_step(world: &World<'_>, step: &Step, is_last: bool, own_cpu_ns: u64) -> io::Result<bool> {
-    let env = strings(&step.env)?;
-    let (path, argv) = (sys::c_string(step.path.clone())?, strings(&step.argv)?);
+fn run_step(
+    world: &World<'_>,
+    tenant: &Tenant,
+    command: &Command,
+    limits: &Limits,
+    is_last: bool,
+) -> io::Result<bool> {
+    let env = strings(&command.env)?;
+    let (path, argv) = (sys::c_string(command.path.clone())?, strings(&command.argv)?);
     let (mut trouble, report) = io::pipe()?;
-    let started = News::Started { own_cpu_ns }.encode();
-    if world.request.steps.iter().all(|other| other.room() == step.room()) {
-        packets::send(&world.control, &started)?;
-    } else {
-        // The helper will change its size; we have given up the power to.
-        packets::send_with(&world.control, &started, &sys::open_path("/work")?)?;
-    }
+    packets::send(&world.control, &News::Started { own_cpu_ns: tenant.own_cpu_ns }.encode())?;
     let began = Instant::now();
     let main = match sys::fork(0, None)? {
         Fork::Child => {
-            let error = match prepare(world, step, is_last, report.as_raw_fd()) {
+            let error = match prepare(world, tenant, limits, is_last, report.as_raw_fd()) {
                 Ok(()) => (b'x', sys::execve(&path, &argv, &env)),
                 Err(error) => (b'p', error),
             };
@@ -238,7 +292,7 @@ fn run_step(world: &World<'_>, step: &Step, is_last: bool, own_cpu_ns: u64) -> i
     };
     let wall_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let files_full = status != 0 && sys::is_full("/work")?;
-    let to_collect = if is_last { world.streams.collect.as_ref() } else { None };
+    let to_collect = if is_last { tenant.streams.collect.as_ref() } else { None };
     if !is_last || to_collect.is_some() {
         // Whatever the step left running must see neither the next one nor a file being read. Else it goes with us.
         if process::id() == 1 {
@@ -248,7 +302,7 @@ fn run_step(world: &World<'_>, step: &Step, is_last: bool, own_cpu_ns: u64) -> i
     }
     packets::send(&world.control, &News::Ended { wall_ns, status, files_full }.encode())?;
     if let Some(to) = to_collect {
-        collect::send(&world.request.collect, world.request.collect_bytes, to)?;
+        collect::send(&tenant.request.collect, tenant.request.collect_bytes, to)?;
     }
     Ok(status == 0 && !is_last)
 }
@@ -258,13 +312,13 @@ fn strings(list: &[Vec<u8>]) -> io::Result<Vec<CString>> {
 }
 
 /// The last of our own instructions in the process that becomes the program.
-fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Result<()> {
+fn prepare(world: &World<'_>, tenant: &Tenant, step: &Limits, is_last: bool, report: i32) -> io::Result<()> {
     during("enter the program's share", world.entrances.enter_for_programs())?;
     if in_force(Layer::Session) {
         sys::setsid()?;
     }
     sys::default_sigpipe();
-    let streams = &world.streams;
+    let streams = &tenant.streams;
     match (&streams.compile, is_last) {
         (Some(output), false) => {
             sys::dup2(&File::open("/dev/null")?, 0)?;
@@ -276,6 +330,9 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
             sys::dup2(&streams.stdout, 1)?;
             sys::dup2(&streams.stderr, 2)?;
         }
+    }
+    if let Some(rules) = &tenant.landlock {
+        during("confine it by Landlock", sys::landlock_restrict(rules))?;
     }
     // It closes itself on exec, which is how init learns of it.
     if in_force(Layer::CloseOthers) {
@@ -309,9 +366,6 @@ fn prepare(world: &World<'_>, step: &Step, is_last: bool, report: i32) -> io::Re
         if in_force(layer) {
             during("lower a resource limit", sys::lower_rlimit(resource, soft, hard))?;
         }
-    }
-    if in_force(Layer::Landlock) {
-        during("confine it by Landlock", landlock::confine(world.landlock, world.shown))?;
     }
     if in_force(Layer::Seccomp) {
         during("install the system call filter", sys::install_seccomp(world.seccomp))?;

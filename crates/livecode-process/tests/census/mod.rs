@@ -70,7 +70,7 @@ pub(crate) fn cgroups(host: u32) -> Vec<PathBuf> {
 /// All that there is too much of when something is left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Census {
-    pub(crate) processes: BTreeSet<Process>,
+    pub(crate) processes: usize,
     pub(crate) cgroups: usize,
     /// Of this process and of those that it started.
     pub(crate) descriptors: usize,
@@ -81,22 +81,44 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    pub(crate) fn take() -> Self {
+    /// None as long as a helper is making its spare world, or removing the cgroup of what was before. Each has to have had a
+    /// run, for there is no spare world before.
+    pub(crate) fn at_rest() -> Option<Self> {
         let own = std::process::id();
         let processes = descendants(own);
         let pids = || processes.iter().map(|(pid, _)| *pid).chain([own]);
-        let entries = |path: String| fs::read_dir(path).map_or(0, Iterator::count);
-        let lines = |path: String| fs::read_to_string(path).map_or(0, |text| text.lines().count());
+        let mountinfo = |pid| fs::read_to_string(format!("/proc/{pid}/mountinfo"));
+        let is_asleep = |pid| fields(pid).is_some_and(|fields| fields[0] == "S");
+        // An ordinary user isn't told.
+        let is_furnished = |pid| mountinfo(pid).map_or(true, |mounts| mounts.contains(" /work "));
+        let is_helper = |pid: &u32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "livecode-helper")
+        };
+        for helper in pids().filter(is_helper) {
+            match &descendants(helper).iter().collect::<Vec<_>>()[..] {
+                // Awake, it might not have heard yet that the other waits.
+                [(init, _)] if is_asleep(*init) && is_furnished(*init) && is_asleep(helper) => {}
+                _ => return None,
+            }
+        }
+        let groups = cgroups(own);
+        let beneath = |parent: &PathBuf| groups.iter().filter(|path| path.parent() == Some(parent)).count();
+        if groups.iter().any(|path| beneath(path) > 1) {
+            return None;
+        }
         let namespaces = |pid| {
             let all = fs::read_dir(format!("/proc/{pid}/ns")).into_iter().flatten().flatten();
             all.filter_map(|entry| fs::read_link(entry.path()).ok()).collect::<Vec<_>>()
         };
-        Self {
-            cgroups: cgroups(own).len(),
-            descriptors: pids().map(|pid| entries(format!("/proc/{pid}/fd"))).sum(),
-            mounts: pids().map(|pid| lines(format!("/proc/{pid}/mountinfo"))).sum(),
+        let open = |pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        let census = Self {
+            cgroups: groups.len(),
+            descriptors: pids().map(open).sum(),
+            mounts: pids().map(|pid| mountinfo(pid).map_or(0, |text| text.lines().count())).sum(),
             namespaces: pids().flat_map(namespaces).collect::<BTreeSet<_>>().len(),
-            processes,
-        }
+            processes: processes.len(),
+        };
+        // Nothing came or went meanwhile.
+        (descendants(own) == processes).then_some(census)
     }
 }

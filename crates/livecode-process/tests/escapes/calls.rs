@@ -133,6 +133,11 @@ return True
     there_is_no_netlink [Seccomp] "return socket.socket(16, socket.SOCK_RAW).fileno() > 2";
     there_is_no_vsock [Seccomp] "return socket.socket(40, socket.SOCK_STREAM).fileno() > 2";
 
+    /// Here TCP on several paths; where the kernel hasn't one, asking makes it start the host's `modprobe`.
+    there_is_no_protocol_but_tcp_and_udp [Seccomp] "
+return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262).fileno() > 2
+";
+
     there_are_no_packets [Seccomp] "
 call(272, 97, 0x10000000 | 0x40000000)
 return socket.socket(17, socket.SOCK_RAW).fileno() > 2

@@ -85,6 +85,19 @@ async fn the_mode_of_what_is_shared_is_not_changed() {
     }
 }
 
+/// Who opens such a file for writing would have to wait. Only an ordinary user's programs can be what its owner is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_lease_is_taken_on_what_is_shared() {
+    if !is_root() {
+        let directory = directory();
+        let path = secret(directory.path());
+        Attempt::against(&[Layer::Seccomp])
+            .sharing(directory.path())
+            .python(&format!("return fcntl.fcntl(open('{path}'), fcntl.F_SETLEASE, fcntl.F_RDLCK) == 0"))
+            .await;
+    }
+}
+
 /// 1:5 is `/dev/zero`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_is_not_opened() {
