@@ -47,6 +47,7 @@ const WEXITED: c_int = 4;
 
 pub(crate) const PR_SET_DUMPABLE: c_int = 4;
 pub(crate) const PR_SET_NAME: c_int = 15;
+pub(crate) const PR_GET_SECCOMP: c_int = 21;
 pub(crate) const PR_SET_SECCOMP: c_int = 22;
 pub(crate) const PR_CAPBSET_DROP: c_int = 24;
 pub(crate) const PR_SET_SECUREBITS: c_int = 28;
@@ -324,6 +325,13 @@ pub(crate) fn become_user(uid: u32, gid: u32, clear_groups: bool) -> io::Result<
 pub(crate) fn set_process(option: c_int, value: c_ulong) -> io::Result<()> {
     // SAFETY: only options whose arguments are integers are passed here.
     check(unsafe { prctl(option, value, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) }).map(drop)
+}
+
+/// For options without arguments, whose answer is a number.
+pub(crate) fn get_process(option: c_int) -> io::Result<c_ulong> {
+    // SAFETY: no memory is involved.
+    check(unsafe { prctl(option, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong) })
+        .map(|answer| answer as c_ulong)
 }
 
 pub(crate) fn set_name(name: &CStr) -> io::Result<()> {

@@ -168,6 +168,9 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
     if in_force(Layer::NoNewPrivs) {
         during("give up new privileges", sys::set_process(sys::PR_SET_NO_NEW_PRIVS, 1))?;
     }
+    if in_force(Layer::Verify) {
+        during("check the confinement", verify(world.outside))?;
+    }
     packets::send_with(&world.control, &News::Furnished.encode(), &[sys::open_path("/work")?.as_raw_fd()])?;
     // Here it may be a while: no byte of a program's has been in this world so far.
     let Some(tenant) = receive_tenant(&world.control, landlock, own_cpu_ns)? else {
@@ -371,7 +374,7 @@ fn prepare(world: &World<'_>, tenant: &Tenant, step: &Limits, is_last: bool, rep
         during("install the system call filter", sys::install_seccomp(world.seccomp))?;
     }
     if in_force(Layer::Verify) {
-        during("check the confinement", verify(world.outside))?;
+        during("check the confinement", verify_filter())?;
     }
     Ok(())
 }
@@ -409,12 +412,11 @@ fn check_cgroup(path: &str) -> io::Result<()> {
     }
 }
 
-/// Reads back from the kernel what must be in force. Fails closed.
+/// Reads back from the kernel what must be in force, and what a process hands on to those that it starts. Fails closed.
 fn verify(outside: &Namespaces) -> io::Result<()> {
     let status = fs::read_to_string("/proc/self/status")?;
     let none = "0000000000000000";
     let expected = [
-        ("Seccomp:", "2"),
         ("NoNewPrivs:", "1"),
         ("CapInh:", none),
         ("CapPrm:", none),
@@ -434,4 +436,12 @@ fn verify(outside: &Namespaces) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The same for the filter, in the process that becomes the program: what `Seccomp:` in its status would say.
+fn verify_filter() -> io::Result<()> {
+    match sys::get_process(sys::PR_GET_SECCOMP)? {
+        sys::SECCOMP_MODE_FILTER => Ok(()),
+        mode => Err(io::Error::other(format!("Seccomp: is {mode}, not 2"))),
+    }
 }

@@ -38,8 +38,8 @@ refused! {
     no_program_begins_without_a_filter [Seccomp] "check the confinement: Seccomp: is";
     // The powers are what installs a filter without it.
     no_program_begins_with_new_privileges [NoNewPrivs, Capabilities] "check the confinement: NoNewPrivs: is";
-    // Of which Landlock is the first; each says why.
-    nothing_is_installed_with_new_privileges [NoNewPrivs] "confine it by Landlock: Operation not permitted";
+    // Even unread: Landlock is the first to refuse.
+    nothing_is_installed_with_new_privileges [NoNewPrivs, Verify] "confine it by Landlock: Operation not permitted";
     no_program_begins_with_capabilities [Capabilities] "check the confinement: CapPrm: is";
     no_program_begins_outside_its_cgroup [CgroupEntry] "the process is not in the cgroup /livecode-";
     no_program_begins_in_another_pid_namespace [PidNamespace] "the pid namespace is not the run's own";
