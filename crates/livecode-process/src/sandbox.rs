@@ -33,8 +33,9 @@ pub enum Isolation {
     #[default]
     Strict,
     /// Where no cgroup can be had, programs run without one: memory and CPU time are limited per process alone, by resource
-    /// limits, no share of a processor is kept, and usage isn't known but for wall time. Each outcome says so. Namespaces,
-    /// system call filter and resource limits are never left out.
+    /// limits (memory with room added for the stacks of all threads that it may have), no share of a processor is kept, and
+    /// usage isn't known but for wall time. Each outcome says so. Namespaces, system call filter and resource limits are never
+    /// left out.
     BestEffort,
 }
 

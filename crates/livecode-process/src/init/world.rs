@@ -344,11 +344,12 @@ fn prepare(world: &World<'_>, tenant: &Tenant, step: &Limits, is_last: bool, rep
     // Where a cgroup counts, it has to be met first, for it tells of it.
     let counted = world.cgroup.is_some();
     let processes = u64::from(step.processes) * if counted { 2 } else { 1 } + 1;
-    // Stacks of threads, as large as the soft limit, count as data from the beginning.
+    // Stacks of threads, as large as the soft limit, count as data from the beginning, used or not.
     let (data, stack) = if counted {
         (u64::MAX, step.stack_bytes)
     } else {
-        (step.memory_bytes, step.stack_bytes.min(8 << 20))
+        let stack = step.stack_bytes.min(8 << 20);
+        (step.memory_bytes.saturating_add(u64::from(step.processes) * stack), stack)
     };
     let open_files = u64::from(step.open_files);
     let cpu_seconds = step.cpu_ns.div_ceil(1_000_000_000) + 1;

@@ -126,7 +126,7 @@ return os.WCOREDUMP(os.waitpid(child, 0)[1])
 async fn memory_is_limited_without_a_cgroup() {
     Attempt::against(&[Layer::LimitData])
         .without_cgroup()
-        .limits(limits(|it| it.memory_bytes = Some(64 * MIB)))
+        .limits(limits(|it| (it.memory_bytes, it.processes) = (Some(64 * MIB), Some(4))))
         .python("try: return len(b'x' * 150_000_000) > 0\nexcept MemoryError: return False")
         .await;
 }
