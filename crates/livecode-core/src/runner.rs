@@ -33,7 +33,7 @@ pub enum Overflow {
     #[default]
     Truncate,
     /// It's ended, with [`Termination::OutputExceeded`].
-    End,
+    Terminate,
 }
 
 /// Runs specs in a [`Sandbox`]: puts in the language's commands, bounds the output, keeps its characters whole.
@@ -104,7 +104,8 @@ impl Runner {
 
     /// The same, which brings back these files from the work directory when a program has ended, as
     /// [`Outcome::files`]: relative paths, at most [`ExecutionSpec::MAX_FILES`] of them and
-    /// [`ExecutionSpec::MAX_TOTAL_BYTES`] together. Links are never followed.
+    /// [`ExecutionSpec::MAX_TOTAL_BYTES`] together. Links are never followed. For who calls the runner: a
+    /// [`Worker`](crate::Worker)'s store doesn't keep them.
     ///
     /// ```
     /// # use livecode_core::{Runner, ExecutionSpec, Sandbox};
@@ -259,7 +260,7 @@ impl Runner {
         };
         let limit = program.run.limits.output_bytes;
         let overflowed = || {
-            if self.overflow == Overflow::End {
+            if self.overflow == Overflow::Terminate {
                 stop.cancel();
             }
         };
@@ -270,7 +271,7 @@ impl Runner {
         outcome.stderr_truncated |= stderr_truncated;
         let exceeded = outcome.stdout_truncated || outcome.stderr_truncated;
         // However it ended meanwhile: whether it did is a matter of microseconds.
-        if self.overflow == Overflow::End && exceeded && !cancel.is_cancelled() {
+        if self.overflow == Overflow::Terminate && exceeded && !cancel.is_cancelled() {
             outcome.termination = Termination::OutputExceeded { limit };
         }
         Ok(outcome)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Ceiling, Error, Languages, LimitRequest, Result};
+use crate::{Ceiling, Error, Languages, LimitRequest, Limits, Result};
 
 /// A program and all it's given. Immutable once accepted: an [`Execution`](crate::Execution) keeps it as it was.
 ///
@@ -96,22 +96,9 @@ impl ExecutionSpec {
         self.language = language.name.clone();
         let limits = self.limits.resolve(&ceiling.run, "limits")?;
         let compile_limits = self.compile_limits.resolve(&ceiling.compile, "compile_limits")?;
-        if self.files.len() as u64 + 1 > u64::from(limits.files) {
-            return Err(Error::invalid(format!(
-                "the program has {} files of its own, limits.files allows {}",
-                self.files.len() + 1,
-                limits.files
-            )));
-        }
-        // As a file system counts: by whole pages.
-        let pages = |bytes: usize| bytes.div_ceil(4096) as u64 * 4096;
-        let needed = pages(self.source_code.len())
-            + self.files.iter().map(|file| pages(file.content.len())).sum::<u64>();
-        if needed > limits.file_bytes {
-            return Err(Error::invalid(format!(
-                "the program's own files need {needed} bytes, limits.file_bytes allows {}",
-                limits.file_bytes
-            )));
+        self.check_room(&limits, "limits")?;
+        if language.compile.is_some() {
+            self.check_room(&compile_limits, "compile_limits")?;
         }
         self.limits = limits.into();
         self.compile_limits = compile_limits.into();
@@ -126,6 +113,31 @@ impl ExecutionSpec {
             return Err(Error::invalid(format!(
                 "source, files and stdin have {total} bytes together, at most {} are accepted",
                 Self::MAX_TOTAL_BYTES
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuses what doesn't leave room for the program's own files, as a file system counts: by whole pages, and directories
+    /// as files.
+    fn check_room(&self, limits: &Limits, member: &str) -> Result<()> {
+        let pages = |bytes: usize| bytes.div_ceil(4096) as u64 * 4096;
+        let bytes = pages(self.source_code.len())
+            + self.files.iter().map(|file| pages(file.content.len())).sum::<u64>();
+        if bytes > limits.file_bytes {
+            return Err(Error::invalid(format!(
+                "the program's own files need {bytes} bytes, {member}.file_bytes allows {}",
+                limits.file_bytes
+            )));
+        }
+        let paths = self.files.iter().map(|file| &file.path);
+        let directories: HashSet<&str> =
+            paths.flat_map(|path| path.match_indices('/').map(|(at, _)| &path[..at])).collect();
+        let files = 1 + self.files.len() + directories.len();
+        if files as u64 > u64::from(limits.files) {
+            return Err(Error::invalid(format!(
+                "the program's own files and their directories are {files}, {member}.files allows {}",
+                limits.files
             )));
         }
         Ok(())

@@ -185,7 +185,7 @@ async fn a_command_may_name_the_memory_limit_of_its_step() {
 #[tokio::test]
 async fn a_program_that_writes_too_much_is_ended_where_the_host_says_so() {
     let script = script(vec![stdout("abc"), stdout("defg")], End::WhenCancelled);
-    let run = runner(&script).overflow(Overflow::End).run(&up_to(5)).await.unwrap();
+    let run = runner(&script).overflow(Overflow::Terminate).run(&up_to(5)).await.unwrap();
     assert_eq!(run.outcome.termination, Termination::OutputExceeded { limit: 5 });
     assert_eq!(run.captured.stdout, "abcde");
     assert!(run.outcome.stdout_truncated);
@@ -197,7 +197,7 @@ async fn a_cancelled_program_is_cancelled_whatever_it_wrote() {
     let cancel = CancellationToken::new();
     cancel.cancel();
     let (sender, _receiver) = mpsc::channel(16);
-    let runner = runner(&script).overflow(Overflow::End);
+    let runner = runner(&script).overflow(Overflow::Terminate);
     let outcome = runner.stream(&up_to(5), sender, &cancel).await.unwrap();
     assert_eq!(outcome.termination, Termination::Cancelled);
 }

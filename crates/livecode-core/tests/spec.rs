@@ -159,6 +159,23 @@ fn the_least_limits_are_accepted() {
 }
 
 #[test]
+fn directories_are_files_and_a_compiler_needs_room_as_well() {
+    let deep = vec![SourceFile::new("a/b/c", "x"), SourceFile::new("a/b/d", "x")];
+    let with = |files, limits| ExecutionSpec { files, limits, ..spec() };
+    let limits = |files| LimitRequest { files: Some(files), ..LimitRequest::default() };
+    assert!(complete(with(deep.clone(), limits(5))).is_ok());
+    refused(with(deep.clone(), limits(4)), &["are 5", "limits.files allows 4"]);
+    let compiled = |compile_limits| ExecutionSpec {
+        compile_limits,
+        files: vec![SourceFile::new("a.h", vec![b' '; 9000])],
+        ..ExecutionSpec::new("c", "int main() {}")
+    };
+    refused(compiled(limits(1)), &["compile_limits.files allows 1"]);
+    let small = LimitRequest { file_bytes: Some(8192), ..LimitRequest::default() };
+    refused(compiled(small), &["compile_limits.file_bytes allows 8192"]);
+}
+
+#[test]
 fn a_program_whose_own_files_do_not_fit_is_refused() {
     let small = LimitRequest { file_bytes: Some(8192), ..LimitRequest::default() };
     let with = |bytes: usize| ExecutionSpec {

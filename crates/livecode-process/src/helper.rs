@@ -6,10 +6,11 @@ use std::{
     mem::MaybeUninit,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::process::CommandExt,
+        unix::{fs::MetadataExt, process::CommandExt},
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -21,7 +22,7 @@ use rustix::{
         AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
         SocketType, recv, sendmsg, socketpair,
     },
-    process::{PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
 use crate::{
@@ -60,8 +61,10 @@ const SETTINGS: [(&str, &str, &str); 3] =
     [("/etc", "java-", ""), ("/etc/php", "", "cli"), ("/etc/php", "", "mods-available")];
 
 /// The first host uid of runs where we're root: above what systemd and the container tools hand out
-/// (<https://systemd.io/UIDS-GIDS/>). Each sandbox has 1,024 of its own.
+/// (<https://systemd.io/UIDS-GIDS/>). Each helper has 1,024 of its own, of as many as there are for 262,144 of them.
 const FIRST_UID: u32 = 0x7000_0000;
+const UIDS: u32 = 1024;
+const SETS_OF_UIDS: u64 = 0x4_0000;
 
 /// What tells the worlds of one helper from another's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +79,8 @@ pub(crate) struct Helper {
     /// None only while being dropped.
     socket: Option<OwnedFd>,
     child: Child,
+    /// The same: its pid may be another's by the time we look, where the host reaps everybody's children.
+    pidfd: OwnedFd,
     landlock: u8,
     /// Removed after the helper's end, which fields' order sees to.
     _cgroups: Option<Parent>,
@@ -102,9 +107,14 @@ impl Helper {
         }
         let mode = if privileged { "root" } else { "user" };
         let (socket, theirs) = packet_pair().map_err(internal("make a socket"))?;
+        let first_uid = if privileged { Some(first_uid()?) } else { None };
         let child = spawn(theirs, mode, left_out).map_err(internal("start livecode-init"))?;
+        let pidfd = Pid::from_raw(child.id().cast_signed())
+            .ok_or(rustix::io::Errno::SRCH)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
+            .map_err(|error| internal("watch livecode-init")(error.into()))?;
         let hello = Hello {
-            first_uid: privileged.then(|| FIRST_UID + child.id() % 0x4_0000 * 1024),
+            first_uid,
             seccomp: seccomp.to_vec(),
             shown: shown(appearance),
             cgroups: cgroups.as_ref().map(Parent::controllers).unwrap_or_default(),
@@ -113,7 +123,7 @@ impl Helper {
         let fds: Vec<BorrowedFd<'_>> =
             cgroups.iter().flat_map(Parent::descriptors).map(AsFd::as_fd).collect();
         let greeted = send(socket.as_fd(), &hello.encode(), &fds, SendFlags::empty());
-        let mut helper = Self { socket: Some(socket), child, landlock: 0, _cgroups: cgroups };
+        let mut helper = Self { socket: Some(socket), child, pidfd, landlock: 0, _cgroups: cgroups };
         greeted.map_err(internal("greet livecode-init"))?;
         helper.landlock = helper.hear_greeting()?;
         Ok(helper)
@@ -183,14 +193,10 @@ impl Drop for Helper {
     /// Closes the socket, upon which the helper ends and everything with it, and waits until that is so.
     fn drop(&mut self) {
         self.socket = None;
-        let ended = rustix::process::Pid::from_raw(self.child.id().cast_signed())
-            .ok_or(rustix::io::Errno::SRCH)
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
-            .map_err(io::Error::from)
-            .and_then(|pidfd| ready_within(pidfd.as_fd(), PATIENCE));
+        let ended = ready_within(self.pidfd.as_fd(), PATIENCE);
         if !matches!(ended, Ok(true)) {
             tracing::warn!(?ended, "livecode-init did not end by itself and is killed");
-            if let Err(error) = self.child.kill() {
+            if let Err(error) = pidfd_send_signal(&self.pidfd, Signal::KILL) {
                 tracing::warn!(%error, "livecode-init could not be killed");
             }
         }
@@ -226,6 +232,37 @@ fn may_administrate() -> bool {
         && capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
 }
 
+/// The first of a helper's uids: the sets go round by how many helpers this process has started, from where its pid and its
+/// PID namespace say, so that two hosts with the same pid in two containers don't have the same ones.
+fn first_uid() -> Result<u32> {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let namespace = fs::metadata("/proc/self/ns/pid").map_err(internal("read /proc/self"))?.ino();
+    let own = (namespace.rotate_left(32) ^ u64::from(std::process::id())).wrapping_mul(SPREAD) >> 32;
+    let set = own.wrapping_add(STARTED.fetch_add(1, Ordering::Relaxed)) % SETS_OF_UIDS;
+    let first = FIRST_UID + u32::try_from(set).unwrap_or(0) * UIDS;
+    for map in ["uid_map", "gid_map"] {
+        let text = fs::read_to_string(format!("/proc/self/{map}")).map_err(internal("read /proc/self"))?;
+        if !is_mapped(&text, first) {
+            return Err(Error::unsupported(format!(
+                "this process is root in a user namespace without the users and groups {FIRST_UID} and up, which runs                  get: map them ({map} has {}), or run as an ordinary user",
+                text.trim()
+            )));
+        }
+    }
+    Ok(first)
+}
+
+/// Whether a user namespace has all of a helper's ids, by its map: ranges of first inside, first outside, length.
+fn is_mapped(map: &str, first: u32) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        let [inside, _, len] = numbers[..] else { return false };
+        let first = u64::from(first);
+        inside <= first && first + u64::from(UIDS) <= inside + len
+    })
+}
+
 fn shown(appearance: &Appearance) -> Vec<String> {
     let more = appearance.shown.iter().map(|path| path.to_string_lossy().into_owned());
     SHOWN.into_iter().map(str::to_owned).chain(settings()).chain(more).collect()
@@ -246,17 +283,17 @@ fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Bytes as a file in memory that nobody can change any more.
-pub(crate) fn sealed(name: &str, bytes: &[u8], flags: MemfdFlags) -> io::Result<OwnedFd> {
+pub(crate) fn sealed(name: &str, parts: &[&[u8]], flags: MemfdFlags) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create(name, flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-    file.write_all(bytes)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
     fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(file.into())
 }
 
 fn spawn(socket: OwnedFd, mode: &str, left_out: LeftOut) -> io::Result<Child> {
     // Kernels before 6.3 don't know the flag, and need it not.
-    let program = sealed("livecode-init", INIT, MemfdFlags::EXEC)
-        .or_else(|_| sealed("livecode-init", INIT, MemfdFlags::empty()))?;
+    let program = sealed("livecode-init", &[INIT], MemfdFlags::EXEC)
+        .or_else(|_| sealed("livecode-init", &[INIT], MemfdFlags::empty()))?;
     // std starts it by posix_spawn, whatever the size of this process.
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command.arg0("livecode-init").arg(mode);

@@ -1,5 +1,5 @@
-//! The process sandbox of livecode: a [`Sandbox`](livecode_core::Sandbox) on Linux namespaces, seccomp, cgroups and
-//! resource limits, without a daemon, without set-user-id, without a container image.
+//! The process sandbox of livecode: a [`Sandbox`](livecode_core::Sandbox) on Linux namespaces, seccomp, Landlock, cgroups
+//! and resource limits, without a daemon, without set-user-id, without a container image.
 //!
 //! A [`ProcessSandbox`] carries a small static program in itself, `livecode-init`, which makes the world that each program
 //! runs in and is its init. So a run costs the same whatever the size of the host, no host code runs between clone and

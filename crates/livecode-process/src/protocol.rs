@@ -36,7 +36,7 @@ pub(crate) struct Hello {
 }
 
 /// The host's packet for a run, which the helper passes on to the run's init. Comes with these descriptors: the run's own
-/// socket, which the helper keeps; a [`Request`] as a sealed memory file; the program's standard input, output and error; where
+/// socket, which the helper keeps; a [`Request`] as a sealed memory file, behind its length and before its files; the program's standard input, output and error; where
 /// there are two steps, the first one's output; where files are to be collected, a pipe for these. So a program's bytes are
 /// never in the helper.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,8 +64,8 @@ pub(crate) struct Limits {
 /// What is run, for the init of the run alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// Relative path and content.
-    pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// Relative path, and how many bytes of it follow this request in its memory file, in this order.
+    pub(crate) files: Vec<(String, u64)>,
     /// Relative paths. Of each comes through the pipe: 0 or 1, a length, and so many bytes of content or of a reason.
     pub(crate) collect: Vec<String>,
     /// The most bytes of all of them together.
@@ -97,6 +97,8 @@ pub(crate) enum End {
     Killed,
     /// The step's command could not be started, for the reason in the report's message.
     NotStarted,
+    /// No world could be had for it now, for the reason in the report's message.
+    NoWorld,
     /// We failed, for the reason in the report's message.
     #[default]
     Failed,
@@ -242,6 +244,7 @@ impl Message for End {
             Self::Killed => (3, 0),
             Self::NotStarted => (4, 0),
             Self::Failed => (5, 0),
+            Self::NoWorld => (6, 0),
         };
         tag.write(out);
         status.write(out);
@@ -255,6 +258,7 @@ impl Message for End {
             3 => Ok(Self::Killed),
             4 => Ok(Self::NotStarted),
             5 => Ok(Self::Failed),
+            6 => Ok(Self::NoWorld),
             _ => Err(Damaged),
         }
     }
@@ -331,7 +335,7 @@ mod tests {
 
     prop_compose! {
         fn request()(
-            files in prop::collection::vec((".{0,20}", bytes()), 0..4),
+            files in prop::collection::vec((".{0,20}", any::<u64>()), 0..4),
             collect in prop::collection::vec(".{0,20}", 0..4),
             collect_bytes: u64,
             steps in prop::collection::vec(command(), 0..3),
@@ -358,7 +362,7 @@ mod tests {
         #[test]
         fn a_report_arrives_as_it_was_sent(
             status: i32,
-            kind in 0..6usize,
+            kind in 0..7usize,
             numbers: [u64; 4],
             step: u32,
             memory_peak_bytes: Option<u64>,
@@ -366,7 +370,7 @@ mod tests {
             message in ".{0,40}",
         ) {
             let ends =
-                [End::Status(status), End::WallTime, End::CpuTime, End::Killed, End::NotStarted, End::Failed];
+                [End::Status(status), End::WallTime, End::CpuTime, End::Killed, End::NotStarted, End::Failed, End::NoWorld];
             let [wall_ns, cpu_ns, oom_kills, fork_failures] = numbers;
             let end = ends[kind];
             let report = Report {

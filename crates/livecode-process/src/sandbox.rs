@@ -5,7 +5,7 @@ use std::{
     fmt,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, TryLockError},
     time::Duration,
 };
 
@@ -34,7 +34,7 @@ pub enum Isolation {
     Strict,
     /// Where no cgroup can be had, programs run without one: memory and CPU time are limited per process alone, by resource
     /// limits (memory with room added for the stacks of all threads that it may have), no share of a processor is kept, and
-    /// usage isn't known but for wall time. Each outcome says so. Namespaces, system call filter and resource limits are never
+    /// of usage only wall time is known, and CPU time of what the main process waited for. Each outcome says so. Namespaces, system call filter and resource limits are never
     /// left out.
     BestEffort,
 }
@@ -68,7 +68,7 @@ impl Builder {
     /// written: data sets, site-packages. Whatever the file permissions let another user read there can be read, and a
     /// socket in it can be connected to: share what holds none.
     ///
-    /// It has to be absolute, there when the sandbox is built, and neither one of the places that are a program's own or the
+    /// It has to be absolute, without links, there when the sandbox is built, and neither one of the places that are a program's own or the
     /// kernel's (`/tmp`, `/work`, `/proc`, `/dev`, `/sys`) nor above one.
     #[must_use]
     pub fn share(mut self, path: impl Into<PathBuf>) -> Self {
@@ -127,8 +127,18 @@ fn check_shared(path: &Path) -> Result<()> {
         Ok(real) => real,
         Err(error) => return refuse(&error.to_string()),
     };
-    for path in [path, &real] {
-        for own in ["/tmp", "/work", "/proc", "/dev", "/sys"].map(Path::new) {
+    if real != path {
+        return refuse(&format!(
+            "it's reached by a link, which programs don't see: share {}",
+            real.display()
+        ));
+    }
+    if path.to_str().is_none() {
+        return refuse("its name is not UTF-8");
+    }
+    const OWN_FILES: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf"];
+    for own in ["/tmp", "/work", "/proc", "/dev", "/sys"].into_iter().chain(OWN_FILES).map(Path::new) {
+        {
             if path.starts_with(own) || own.starts_with(path) {
                 return refuse(
                     "it's in or above a place that is the program's own or the kernel's: keep it elsewhere",
@@ -218,8 +228,11 @@ impl Sandbox for ProcessSandbox {
             steps: steps(program).map(|step| limits(&step.limits)).collect(),
             collects: !program.collect.is_empty(),
         };
-        let request = sealed("request", &request.encode(), MemfdFlags::empty())
-            .map_err(failed("make a memory file"))?;
+        let request = request.encode();
+        let length = (request.len() as u64).to_le_bytes();
+        let contents = program.files.iter().map(|file| &file.content[..]);
+        let parts: Vec<&[u8]> = [&length[..], &request[..]].into_iter().chain(contents).collect();
+        let request = sealed("request", &parts, MemfdFlags::empty()).map_err(failed("make a memory file"))?;
         let (socket, theirs) = UnixStream::pair().map_err(failed("make a socket"))?;
         let theirs = theirs.into_std().map_err(failed("make a socket"))?;
         let (stdin_end, stdin) = outward()?;
@@ -273,7 +286,12 @@ impl Sandbox for ProcessSandbox {
 impl Inner {
     /// The helper for worlds of that appearance, where there is one that can be asked.
     fn running_helper(&self, appearance: &Appearance) -> Option<Arc<Helper>> {
-        let helpers = self.helpers.lock().unwrap_or_else(PoisonError::into_inner);
+        // While one is being started, whoever asks waits where nobody is held up.
+        let helpers = match self.helpers.try_lock() {
+            Ok(helpers) => helpers,
+            Err(TryLockError::Poisoned(helpers)) => helpers.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
         helpers.get(appearance).filter(|helper| !helper.is_gone()).cloned()
     }
 
@@ -286,6 +304,7 @@ impl Inner {
             }
             tracing::warn!("a livecode-init is gone and is started again");
         }
+        self.shared.iter().try_for_each(|path| check_shared(path))?;
         let cgroups =
             if self.missing.is_empty() { Some(Parent::make(self.cgroup.as_deref())?) } else { None };
         let helper = Arc::new(Helper::start(appearance, cgroups, &self.seccomp, self.left_out)?);
@@ -341,7 +360,7 @@ impl Inner {
             return Err(Error::invalid("a step has an empty command"));
         }
         Ok(Request {
-            files: program.files.iter().map(|file| (file.path.clone(), file.content.to_vec())).collect(),
+            files: program.files.iter().map(|file| (file.path.clone(), file.content.len() as u64)).collect(),
             collect: program.collect.clone(),
             collect_bytes: ExecutionSpec::MAX_TOTAL_BYTES as u64,
             steps: encoded,

@@ -88,12 +88,16 @@ pub(crate) async fn take_files(
     limit: usize,
 ) -> Vec<CollectedFile> {
     let mut files = Vec::with_capacity(paths.len());
-    let mut left = limit;
+    let (mut left, mut is_whole) = (limit, true);
     for path in paths {
-        let content = match take_file(&mut from, left).await {
-            Ok(content) => content,
-            Err(_) => Err("the run ended before it could be read".to_owned()),
-        };
+        let mut content = Err("the run ended before it could be read".to_owned());
+        if is_whole {
+            match take_file(&mut from, left).await {
+                Ok(taken) => content = taken,
+                // What follows can't be told apart any more.
+                Err(_) => is_whole = false,
+            }
+        }
         left -= content.as_ref().map_or(0, Bytes::len);
         files.push(CollectedFile { path: path.clone(), content });
     }

@@ -49,7 +49,8 @@ pub(crate) fn outcome(
 
 fn termination(step: &Step, report: &Report, has_compiler: bool) -> Result<Termination> {
     let limits = &step.limits;
-    let used_up = report.cpu_ns == 0 || Duration::from_nanos(report.cpu_ns) >= limits.cpu_time;
+    // The kernel's resource limit goes by its ticks, and may come early.
+    let used_up = Duration::from_nanos(report.cpu_ns).saturating_mul(5) >= limits.cpu_time.saturating_mul(4);
     // What the kernel counted only matters to a program that didn't get by with it.
     let verdict = |ended: Termination| {
         if report.oom_kills > 0 {
@@ -67,8 +68,8 @@ fn termination(step: &Step, report: &Report, has_compiler: bool) -> Result<Termi
         End::Status(status) if status & 0x7F == 0 => {
             verdict(Termination::Exited { code: status >> 8 & 0xFF })
         }
-        // A program may send itself that signal, too.
-        End::Status(status) if status & 0x7F == libc::SIGXCPU && used_up => {
+        // Of the resource limit. A program may send itself such a signal, too.
+        End::Status(status) if [libc::SIGXCPU, libc::SIGKILL].contains(&(status & 0x7F)) && used_up => {
             Termination::CpuTimeExceeded { limit: limits.cpu_time }
         }
         End::Status(status) => verdict(Termination::Signaled { signal: status & 0x7F }),
@@ -92,6 +93,9 @@ fn termination(step: &Step, report: &Report, has_compiler: bool) -> Result<Termi
                     report.message
                 )));
             }
+        }
+        End::NoWorld => {
+            return Err(Error::unavailable(format!("no run can begin now: {}", report.message)));
         }
         End::Failed => return Err(Error::internal(format!("the sandbox failed: {}", report.message))),
     })

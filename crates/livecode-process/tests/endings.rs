@@ -57,16 +57,17 @@ async fn hold_on(
     }
 }
 
-/// The tests count what this process has, so they take turns.
-static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 fn sandbox() -> ProcessSandbox {
     let builder = ProcessSandbox::builder();
     ordinary_user::own_cgroup().into_iter().fold(builder, |b, path| b.cgroup(path)).build().unwrap()
 }
 
+/// The tests count what this process has, so they take turns.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[test]
 fn every_end_is_the_same_for_an_ordinary_user() {
+    let _turn = TURN.blocking_lock();
     ordinary_user::run_this_binary_again();
 }
 
@@ -192,6 +193,24 @@ async fn working_host() {
     println!("\ndone");
 }
 
+/// A host with many runs at a time, and no more descriptors than is usual.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "not a test but the host that another starts with a usual limit on descriptors"]
+async fn crowded_host() {
+    let runner = Runner::new(sandbox());
+    let runs: Vec<_> = (0..200)
+        .map(|_| {
+            let runner = runner.clone();
+            // Long enough that most are there at once.
+            tokio::spawn(async move { runner.run(&ExecutionSpec::new("bash", "sleep 1; echo there")).await })
+        })
+        .collect();
+    for run in runs {
+        assert_eq!(run.await.unwrap().unwrap().captured.stdout, "there\n");
+    }
+    println!("\ndone");
+}
+
 /// Starts a host and waits until its program is there.
 fn start_host() -> (Child, BTreeSet<Process>) {
     let mut host = Command::new(env::current_exe().unwrap())
@@ -248,6 +267,34 @@ fn a_host_may_ignore_the_death_of_children() {
     let _turn = TURN.blocking_lock();
     let output = Command::new("sh")
         .args(["-c", "trap '' CHLD; exec \"$0\" working_host --exact --ignored --nocapture"])
+        .arg(env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("\ndone\n"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Root of a user namespace that has no users to give to runs.
+#[test]
+fn a_host_without_users_for_runs_is_told_so() {
+    if ordinary_user::own_cgroup().is_none() {
+        let host = Command::new("unshare")
+            .args(["--user", "--map-root-user"])
+            .arg(env::current_exe().unwrap())
+            .args(["working_host", "--exact", "--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        let said = [host.stdout, host.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("map them") || said.contains("cgroup"), "{said}");
+    }
+}
+
+#[test]
+fn two_hundred_runs_at_a_time_have_descriptors_enough() {
+    let _turn = TURN.blocking_lock();
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -Sn 1024; exec \"$0\" crowded_host --exact --ignored --nocapture"])
         .arg(env::current_exe().unwrap())
         .output()
         .unwrap();

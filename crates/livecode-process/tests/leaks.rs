@@ -56,8 +56,12 @@ fn until(what: &str, mut holds: impl FnMut(Option<Census>) -> bool) {
     }
 }
 
+/// The tests count what this process has, so they take turns.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_runs_leave_nothing() {
+    let _turn = TURN.lock().await;
     let runner = runner();
     let nothing = ExecutionSpec::new("nothing", "-");
     let python = ExecutionSpec::new("python", "import os; os.fork(); print('x' * 1000)");
@@ -78,5 +82,6 @@ async fn ten_thousand_runs_leave_nothing() {
 
 #[test]
 fn nor_do_they_as_an_ordinary_user() {
+    let _turn = TURN.blocking_lock();
     ordinary_user::run_this_binary_again();
 }

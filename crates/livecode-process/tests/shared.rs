@@ -64,12 +64,27 @@ fn what_cannot_be_shared_is_refused_with_the_reason() {
     let directory = data();
     let link = directory.path().join("link");
     symlink("/proc", &link).unwrap();
+    // Programs don't see it.
+    let harmless = directory.path().join("harmless");
+    symlink(directory.path(), &harmless).unwrap();
+    let beneath = harmless.join("data.csv");
     let dotted = directory.path().join("../x");
     let missing = directory.path().join("missing");
-    for path in ["/", "/proc", "/proc/self", "/sys/fs/cgroup", "/dev/shm", "/tmp", "/work", "relative"]
-        .map(Into::into)
-        .into_iter()
-        .chain([link, dotted, missing])
+    for path in [
+        "/",
+        "/proc",
+        "/proc/self",
+        "/sys/fs/cgroup",
+        "/dev/shm",
+        "/tmp",
+        "/work",
+        "/etc",
+        "/etc/passwd",
+        "relative",
+    ]
+    .map(Into::into)
+    .into_iter()
+    .chain([link, harmless, beneath, dotted, missing])
     {
         let error = builder().share(&path).build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);

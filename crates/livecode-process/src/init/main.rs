@@ -93,6 +93,8 @@ fn begin(host: &OwnedFd) -> io::Result<()> {
         sys::setsid()?;
     }
     sys::reset_signals();
+    // Some eight descriptors for each run.
+    sys::raise_rlimit(sys::Resource::Nofile)?;
     no_privilege_when_memory_is_short()?;
     let ordinary_user = env::args().nth(1).as_deref() == Some("user");
     let (ours, theirs) = packets::pair()?;

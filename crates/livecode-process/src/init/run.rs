@@ -3,7 +3,6 @@
 use std::{
     io,
     os::fd::OwnedFd,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -86,8 +85,10 @@ impl Run {
                 }
                 self.started = Some(now);
             }
-            News::Ended { wall_ns, status, files_full } => {
+            News::Ended { wall_ns, cpu_ns, status, files_full } => {
                 self.report.wall_ns = wall_ns;
+                // Where nobody counts all of it.
+                self.report.cpu_ns = cpu_ns;
                 self.report.files_full = files_full;
                 self.started = None;
                 self.next_cpu_check = None;
@@ -180,9 +181,9 @@ impl Run {
             if used >= step.cpu_ns {
                 return self.stop(End::CpuTime);
             }
-            // With every core at work it can't be used up sooner than this.
-            let cores = thread::available_parallelism().map_or(1, usize::from) as u32;
-            self.next_cpu_check = Some(now + CPU_CHECK.max(Duration::from_nanos(step.cpu_ns - used) / cores));
+            // With all of its share it can't be used up sooner than this.
+            let left = (step.cpu_ns - used).saturating_mul(1000) / u64::from(step.cpu_millis.max(1));
+            self.next_cpu_check = Some(now + CPU_CHECK.max(Duration::from_nanos(left)));
         }
     }
 

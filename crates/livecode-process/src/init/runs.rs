@@ -147,7 +147,10 @@ impl Serving<'_> {
         if !fds.is_empty() {
             let run_host = fds.remove(0);
             if let Err(error) = self.begin(&run_host, &packet[..len], &fds) {
-                report_to(&run_host, &Report { message: error.to_string(), ..Report::default() });
+                report_to(
+                    &run_host,
+                    &Report { end: End::NoWorld, message: error.to_string(), ..Report::default() },
+                );
             }
         }
         Ok(true)
@@ -214,7 +217,7 @@ impl Serving<'_> {
         run.report.step = u32::try_from(run.step).unwrap_or(u32::MAX);
         if let Some(group) = &run.group {
             let counted = group.counted();
-            run.report.cpu_ns = group.cpu_ns().unwrap_or(0);
+            run.report.cpu_ns = group.cpu_ns().unwrap_or(run.report.cpu_ns);
             run.report.memory_peak_bytes = counted.memory_peak_bytes;
             run.report.oom_kills += counted.oom_kills;
             run.report.fork_failures = counted.fork_failures;
@@ -271,7 +274,7 @@ fn report_to(host: &OwnedFd, report: &Report) {
 fn hand_over(world: &Vacant, first: &Limits, packet: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
     if let Some(uid) = world.uid {
         // Whoever opens /dev/stdin opens the pipe anew.
-        for stream in fds.iter().skip(1).take(3) {
+        for stream in fds.iter().skip(1) {
             during("hand over a pipe", fchown(stream, Some(uid), Some(uid)))?;
         }
     }

@@ -41,7 +41,6 @@ const AT_FDCWD: c_int = -100;
 
 pub(crate) const SIGKILL: c_int = 9;
 const SIGCHLD: u64 = 17;
-const SIGPIPE: c_int = 13;
 const P_PIDFD: c_int = 3;
 const WEXITED: c_int = 4;
 
@@ -168,8 +167,7 @@ unsafe extern "C" {
     fn c_execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     #[link_name = "kill"]
     fn c_kill(pid: c_int, signal: c_int) -> c_int;
-    #[link_name = "waitpid"]
-    fn c_waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+    fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut [i64; 18]) -> c_int;
     fn waitid(kind: c_int, id: c_uint, info: *mut [u64; 16], options: c_int) -> c_int;
     fn sigprocmask(how: c_int, set: *const [u64; 16], old: *mut [u64; 16]) -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
@@ -382,6 +380,16 @@ pub(crate) fn lower_rlimit(resource: Resource, soft: u64, hard: u64) -> io::Resu
     check(unsafe { setrlimit(resource as c_int, &raw const limit) }).map(drop)
 }
 
+/// As high as it may be.
+pub(crate) fn raise_rlimit(resource: Resource) -> io::Result<()> {
+    let mut limit = [0u64; 2];
+    // SAFETY: the pair lives through the call.
+    check(unsafe { getrlimit(resource as c_int, &raw mut limit) })?;
+    limit[0] = limit[1];
+    // SAFETY: as before.
+    check(unsafe { setrlimit(resource as c_int, &raw const limit) }).map(drop)
+}
+
 pub(crate) fn dup2(from: &impl AsRawFd, to: RawFd) -> io::Result<()> {
     // SAFETY: no memory is involved; only standard streams, which std doesn't own, are replaced.
     check(unsafe { c_dup2(from.as_raw_fd(), to) }).map(drop)
@@ -417,13 +425,18 @@ pub(crate) fn kill_all_but_me() {
     unsafe { c_kill(-1, SIGKILL) };
 }
 
-/// Waits for a child: its pid and raw status. None where there is no child.
-pub(crate) fn wait(pid: i32) -> Option<(i32, i32)> {
-    let mut status = 0;
+/// Waits for a child: its pid, its raw status, and the CPU time of it and of those that it waited for. None where there is no
+/// child.
+pub(crate) fn wait(pid: i32) -> Option<(i32, i32, u64)> {
+    // Of `struct rusage` the first four words are user and system time, in seconds and microseconds.
+    let (mut status, mut usage) = (0, [0i64; 18]);
     loop {
-        // SAFETY: the status lives through the call.
-        match check(unsafe { c_waitpid(pid, &raw mut status, 0) }) {
-            Ok(pid) => return Some((pid as i32, status)),
+        // SAFETY: the status and the 144 bytes of `struct rusage` live through the call.
+        match check(unsafe { wait4(pid, &raw mut status, 0, &raw mut usage) }) {
+            Ok(pid) => {
+                let [seconds, micros] = [usage[0] + usage[2], usage[1] + usage[3]].map(i64::unsigned_abs);
+                return Some((pid as i32, status, seconds * 1_000_000_000 + micros * 1000));
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return None,
         }
@@ -454,12 +467,6 @@ pub(crate) fn reset_signals() {
     let none = [0u64; 16];
     // SAFETY: a set of signals, of the C library's size, lives through the call; it can't fail with these arguments.
     unsafe { sigprocmask(2, &raw const none, ptr::null_mut()) };
-}
-
-/// std ignores SIGPIPE in a program of its own, and what is ignored stays so across exec.
-pub(crate) fn default_sigpipe() {
-    // SAFETY: 0 is the default handler.
-    unsafe { signal(SIGPIPE, 0) };
 }
 
 pub(crate) fn exit(status: c_int) -> ! {

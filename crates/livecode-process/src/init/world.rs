@@ -42,8 +42,9 @@ pub(crate) enum News {
     Furnished,
     /// The step's process is about to be. Init has used so much CPU time that is counted as the run's.
     Started { own_cpu_ns: u64 },
-    /// It ended, after so many nanoseconds, with this raw status; and whether its file system was full.
-    Ended { wall_ns: u64, status: i32, files_full: bool },
+    /// It ended, after so many nanoseconds and so much CPU time of itself and of those that it waited for, with this raw
+    /// status; and whether its file system was full.
+    Ended { wall_ns: u64, cpu_ns: u64, status: i32, files_full: bool },
     /// Its command could not be executed.
     NotStarted(String),
     /// We failed.
@@ -54,9 +55,13 @@ impl News {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Started { own_cpu_ns } => [&[0], &own_cpu_ns.to_le_bytes()[..]].concat(),
-            Self::Ended { wall_ns, status, files_full } => {
-                [&[1, u8::from(*files_full)], &wall_ns.to_le_bytes()[..], &status.to_le_bytes()].concat()
-            }
+            Self::Ended { wall_ns, cpu_ns, status, files_full } => [
+                &[1, u8::from(*files_full)],
+                &wall_ns.to_le_bytes()[..],
+                &cpu_ns.to_le_bytes(),
+                &status.to_le_bytes(),
+            ]
+            .concat(),
             Self::Furnished => vec![4],
             Self::NotStarted(reason) => [&[2], reason.as_bytes()].concat(),
             Self::Failed(reason) => [&[3], reason.as_bytes()].concat(),
@@ -70,10 +75,11 @@ impl News {
             0 => Some(Self::Started { own_cpu_ns: u64::from_le_bytes(rest.try_into().ok()?) }),
             1 => {
                 let (files_full, rest) = rest.split_first()?;
-                let (wall_ns, status) = rest.split_first_chunk()?;
+                let (wall_ns, rest) = rest.split_first_chunk()?;
+                let (cpu_ns, status) = rest.split_first_chunk()?;
                 let status = i32::from_le_bytes(status.try_into().ok()?);
-                let wall_ns = u64::from_le_bytes(*wall_ns);
-                Some(Self::Ended { wall_ns, status, files_full: *files_full == 1 })
+                let [wall_ns, cpu_ns] = [wall_ns, cpu_ns].map(|bytes| u64::from_le_bytes(*bytes));
+                Some(Self::Ended { wall_ns, cpu_ns, status, files_full: *files_full == 1 })
             }
             2 => Some(Self::NotStarted(text())),
             3 => Some(Self::Failed(text())),
@@ -109,6 +115,8 @@ pub(crate) struct World<'a> {
 struct Tenant {
     limits: Vec<Limits>,
     request: Request,
+    /// The files, one after the other.
+    contents: File,
     streams: Streams,
     landlock: Option<OwnedFd>,
     /// So much CPU time is counted as the run's, and was ours.
@@ -176,7 +184,16 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
     let Some(tenant) = receive_tenant(&world.control, landlock, own_cpu_ns)? else {
         return Ok(());
     };
-    place_files(&tenant.request.files)?;
+    match place_files(&tenant.request.files, &tenant.contents) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            // As if the program had written them and met its limit.
+            const EXIT_1: i32 = 1 << 8;
+            let news = News::Ended { wall_ns: 0, cpu_ns: 0, status: EXIT_1, files_full: true };
+            return packets::send(&world.control, &news.encode());
+        }
+        Err(error) => return Err(error),
+    }
     let steps = tenant.request.steps.iter().zip(&tenant.limits);
     for (index, (command, limits)) in steps.enumerate() {
         if index > 0 {
@@ -211,7 +228,8 @@ fn receive_tenant(
     let begin = Begin::decode(&packet[..len]).map_err(|_| io::Error::other("the beginning is damaged"))?;
     let mut fds = fds.into_iter();
     let mut descriptor = || fds.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
-    let request = read_request(descriptor()?)?;
+    let mut contents = File::from(descriptor()?);
+    let request = read_request(&mut contents)?;
     if request.steps.is_empty() || request.steps.len() != begin.steps.len() {
         return Err(io::Error::other("a request needs steps, and each of them limits"));
     }
@@ -222,13 +240,15 @@ fn receive_tenant(
         compile: (begin.steps.len() > 1).then(&mut descriptor).transpose()?,
         collect: begin.collects.then(descriptor).transpose()?,
     };
-    Ok(Some(Tenant { limits: begin.steps, request, streams, landlock, own_cpu_ns }))
+    Ok(Some(Tenant { limits: begin.steps, request, contents, streams, landlock, own_cpu_ns }))
 }
 
-fn read_request(file: OwnedFd) -> io::Result<Request> {
-    let (mut file, mut bytes) = (File::from(file), Vec::new());
+/// Leaves what follows to be read.
+fn read_request(file: &mut File) -> io::Result<Request> {
+    let (mut length, mut bytes) = ([0; 8], Vec::new());
     file.rewind()?;
-    file.read_to_end(&mut bytes)?;
+    file.read_exact(&mut length)?;
+    file.take(u64::from_le_bytes(length)).read_to_end(&mut bytes)?;
     Request::decode(&bytes).map_err(|_| io::Error::other("the request is damaged"))
 }
 
@@ -239,13 +259,17 @@ fn wait_for_go(control: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// The paths were checked by the host: relative and plain. Nobody else is here yet.
-fn place_files(files: &[(String, Vec<u8>)]) -> io::Result<()> {
-    for (path, content) in files {
+/// The paths were checked by the host: relative and plain. Nobody else is here yet. From file to file, since what we read
+/// would be the program's memory.
+fn place_files(files: &[(String, u64)], contents: &File) -> io::Result<()> {
+    for (path, len) in files {
         if let Some((directory, _)) = path.rsplit_once('/') {
             during(directory, fs::create_dir_all(directory))?;
         }
-        during(path, fs::write(path, content))?;
+        let mut file = during(path, File::create(path))?;
+        if during(path, io::copy(&mut Read::take(contents, *len), &mut file))? != *len {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
     }
     Ok(())
 }
@@ -284,9 +308,9 @@ fn run_step(
         packets::send(&world.control, &news.encode())?;
         return Ok(false);
     }
-    let status = loop {
+    let (status, cpu_ns) = loop {
         match sys::wait(-1) {
-            Some((pid, status)) if pid == main => break status,
+            Some((pid, status, cpu_ns)) if pid == main => break (status, cpu_ns),
             Some(_) => {}
             None => {
                 return Err(io::Error::other("the program's process is not there to be waited for"));
@@ -295,16 +319,20 @@ fn run_step(
     };
     let wall_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let files_full = status != 0 && sys::is_full("/work")?;
-    let to_collect = if is_last { tenant.streams.collect.as_ref() } else { None };
-    if !is_last || to_collect.is_some() {
-        // Whatever the step left running must see neither the next one nor a file being read. Else it goes with us.
+    let ended = News::Ended { wall_ns, cpu_ns, status, files_full }.encode();
+    // Whatever a step left running must see neither the next one nor a file being read. Else it goes with us.
+    let end_all = || {
         if process::id() == 1 {
             sys::kill_all_but_me();
         }
         while sys::wait(-1).is_some() {}
+    };
+    if !is_last {
+        end_all();
     }
-    packets::send(&world.control, &News::Ended { wall_ns, status, files_full }.encode())?;
-    if let Some(to) = to_collect {
+    packets::send(&world.control, &ended)?;
+    if let Some(to) = tenant.streams.collect.as_ref().filter(|_| is_last) {
+        end_all();
         collect::send(&tenant.request.collect, tenant.request.collect_bytes, to)?;
     }
     Ok(status == 0 && !is_last)
@@ -320,7 +348,6 @@ fn prepare(world: &World<'_>, tenant: &Tenant, step: &Limits, is_last: bool, rep
     if in_force(Layer::Session) {
         sys::setsid()?;
     }
-    sys::default_sigpipe();
     let streams = &tenant.streams;
     match (&streams.compile, is_last) {
         (Some(output), false) => {
@@ -352,12 +379,14 @@ fn prepare(world: &World<'_>, tenant: &Tenant, step: &Limits, is_last: bool, rep
         (step.memory_bytes.saturating_add(u64::from(step.processes) * stack), stack)
     };
     let open_files = u64::from(step.open_files);
-    let cpu_seconds = step.cpu_ns.div_ceil(1_000_000_000) + 1;
+    // Whole seconds: where a cgroup counts, it's more exact and has to be met first.
+    let cpu_seconds = step.cpu_ns.div_ceil(1_000_000_000) + u64::from(counted);
     for (resource, layer, soft, hard) in [
         (Resource::Cpu, Layer::LimitCpu, cpu_seconds, cpu_seconds + 1),
         (Resource::Fsize, Layer::LimitFsize, step.file_bytes, step.file_bytes),
         (Resource::Data, Layer::LimitData, data, data),
         (Resource::Stack, Layer::LimitStack, stack, step.stack_bytes),
+        // Not 0, with which a `core_pattern` with a pipe is started all the same: core(5).
         (Resource::Core, Layer::LimitCore, 1, 1),
         (Resource::Nproc, Layer::LimitNproc, processes, processes),
         (Resource::Nofile, Layer::LimitNofile, open_files, open_files),

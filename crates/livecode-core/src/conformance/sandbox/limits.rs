@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{limited, millis, python, run};
-use crate::{LimitRequest, Outcome, Sandbox, Termination};
+use crate::{LimitRequest, Outcome, Sandbox, SourceFile, Termination};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -85,16 +85,26 @@ for n in range(300): held.append(bytearray(1_000_000))
 }
 
 pub async fn memory_of_files_counts<S: Sandbox>(sandbox: Arc<S>) {
-    let source = "
-import os
-memory = os.memfd_create('hidden')
-for n in range(200): os.write(memory, bytes(1_000_000))
-";
-    let mut limits = memory(64);
-    limits.file_bytes = Some(64 * MIB);
-    let outcome = run(&sandbox, &limited(source, limits)).await.outcome;
-    // Where a file may not grow as large, that has stopped it.
-    assert!(!outcome.is_success(), "{outcome:?}");
+    for source in [
+        "import os\nfile = os.memfd_create('hidden')\nfor n in range(50): os.write(file, bytes(1_000_000))",
+        "with open('/tmp/file', 'wb') as file:\n    for n in range(50): file.write(bytes(1_000_000))",
+    ] {
+        let outcome = run(&sandbox, &limited(source, memory(32))).await.outcome;
+        if !is_unlimited(&outcome) {
+            assert_eq!(outcome.termination, Termination::MemoryExceeded { limit: 32 * MIB }, "{source}");
+        }
+    }
+}
+
+pub async fn a_large_submission_counts_once<S: Sandbox>(sandbox: Arc<S>) {
+    let mut spec = python("print('fits')");
+    let small = run(&sandbox, &spec).await.outcome.usage.memory_peak_bytes;
+    spec.files = vec![SourceFile::new("data.bin", vec![7; 12 * MIB as usize])];
+    let run = run(&sandbox, &spec).await;
+    assert_eq!(run.captured.stdout, "fits\n");
+    if let (Some(small), Some(large)) = (small, run.outcome.usage.memory_peak_bytes) {
+        assert!(large - small < 15 * MIB, "{small} and {large}");
+    }
 }
 
 fn processes(processes: u32) -> LimitRequest {

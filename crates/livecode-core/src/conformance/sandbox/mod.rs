@@ -65,6 +65,7 @@ macro_rules! sandbox_suite {
             cpu_time_of_descendants_counts
             memory_is_limited
             memory_of_files_counts
+            a_large_submission_counts_once
             processes_are_limited
             a_fork_bomb_ends
             files_are_limited

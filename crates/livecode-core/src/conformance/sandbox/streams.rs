@@ -128,7 +128,7 @@ sys.exit(3)
 
 pub async fn too_much_output_ends_the_program_where_the_host_says_so<S: Sandbox>(sandbox: Arc<S>) {
     let limits = LimitRequest { output_bytes: Some(1000), ..LimitRequest::default() };
-    let runner = Runner::shared(sandbox).overflow(Overflow::End);
+    let runner = Runner::shared(sandbox).overflow(Overflow::Terminate);
     for stream in ["stdout", "stderr"] {
         let source =
             format!("import sys, time; sys.{stream}.write('x' * 2000); sys.{stream}.flush(); time.sleep(30)");
