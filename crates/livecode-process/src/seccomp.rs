@@ -22,10 +22,9 @@ enum Action {
         values: &'static [u32],
         errno: u32,
     },
-    /// Refused with `EPERM` where the low half of argument 1 is `level` and that of argument 2 is one of these.
+    /// Refused with `EPERM` where the low half of argument 1 is one of these levels and that of argument 2 one of its options.
     UnlessOption {
-        level: u32,
-        options: &'static [u32],
+        levels: &'static [(u32, &'static [u32])],
     },
     /// Streams and datagrams of `FAMILIES`, each by its own protocol, and local sockets of all kinds.
     Sockets,
@@ -60,6 +59,44 @@ const SOCKET_FILTERS: &[u32] = &[
     libc::SO_ATTACH_REUSEPORT_CBPF as u32,
     libc::SO_ATTACH_REUSEPORT_EBPF as u32,
 ];
+/// And what else is memory of sockets that no cgroup counts, or makes the kernel load what it hasn't: keys of TCP, and
+/// groups, of which nobody has need without a network.
+const SOCKET_OPTIONS: &[(u32, &[u32])] = &[
+    (libc::SOL_SOCKET as u32, SOCKET_FILTERS),
+    // TCP_MD5SIG, TCP_REPAIR and its kin, TCP_ULP, TCP_MD5SIG_EXT, TCP_AO_*.
+    (libc::IPPROTO_TCP as u32, &[14, 19, 20, 21, 22, 31, 32, 38, 39, 40, 41, 42, 43]),
+    // Groups joined, by source as well.
+    (libc::IPPROTO_IP as u32, &[35, 39, 41, 42, 46, 48]),
+    (libc::IPPROTO_IPV6 as u32, &[20, 27, 42, 46, 48]),
+];
+/// Commands that touch nothing but the caller's own: no leases, no watches on directories, and none that is new.
+const FCNTL: &[u32] = &[
+    libc::F_DUPFD as u32,
+    libc::F_GETFD as u32,
+    libc::F_SETFD as u32,
+    libc::F_GETFL as u32,
+    libc::F_SETFL as u32,
+    libc::F_GETLK as u32,
+    libc::F_SETLK as u32,
+    libc::F_SETLKW as u32,
+    libc::F_SETOWN as u32,
+    libc::F_GETOWN as u32,
+    // F_SETSIG, F_GETSIG, F_SETOWN_EX, F_GETOWN_EX.
+    10,
+    11,
+    15,
+    16,
+    libc::F_OFD_GETLK as u32,
+    libc::F_OFD_SETLK as u32,
+    libc::F_OFD_SETLKW as u32,
+    libc::F_DUPFD_CLOEXEC as u32,
+    libc::F_SETPIPE_SZ as u32,
+    libc::F_GETPIPE_SZ as u32,
+    libc::F_ADD_SEALS as u32,
+    libc::F_GET_SEALS as u32,
+    // F_DUPFD_QUERY.
+    1027,
+];
 const RLIMIT_CORE: u32 = libc::RLIMIT_CORE;
 
 #[cfg(target_arch = "x86_64")]
@@ -76,9 +113,9 @@ const ALLOWED: &[libc::c_long] = calls! {
     SYS_accept SYS_accept4 SYS_bind SYS_brk SYS_capget SYS_capset SYS_chdir SYS_clock_getres SYS_clock_gettime
     SYS_clock_nanosleep SYS_close SYS_close_range SYS_connect SYS_copy_file_range SYS_dup SYS_dup3 SYS_epoll_create1
     SYS_epoll_ctl SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2 SYS_execve SYS_execveat SYS_exit SYS_exit_group
-    SYS_faccessat SYS_faccessat2 SYS_fadvise64 SYS_fallocate SYS_fchdir SYS_fchmod SYS_fchmodat SYS_fchown SYS_fchownat
-    SYS_fdatasync SYS_fgetxattr SYS_flistxattr SYS_flock SYS_fremovexattr SYS_fsetxattr SYS_fstat SYS_fstatfs
-    SYS_fsync SYS_ftruncate SYS_futex SYS_futex_waitv SYS_get_mempolicy SYS_get_robust_list SYS_getcpu SYS_getcwd
+    SYS_faccessat SYS_faccessat2 SYS_fallocate SYS_fchdir SYS_fchmod SYS_fchmodat SYS_fchown SYS_fchownat
+    SYS_fgetxattr SYS_flistxattr SYS_flock SYS_fremovexattr SYS_fsetxattr SYS_fstat SYS_fstatfs
+    SYS_ftruncate SYS_futex SYS_futex_waitv SYS_get_mempolicy SYS_get_robust_list SYS_getcpu SYS_getcwd
     SYS_getdents64 SYS_getegid SYS_geteuid SYS_getgid SYS_getgroups SYS_getitimer SYS_getpeername SYS_getpgid SYS_getpid
     SYS_getppid SYS_getpriority SYS_getrandom SYS_getresgid SYS_getresuid SYS_getrlimit SYS_getrusage SYS_getsid
     SYS_getsockname SYS_getsockopt SYS_gettid SYS_gettimeofday SYS_getuid SYS_getxattr SYS_inotify_add_watch
@@ -100,7 +137,7 @@ const ALLOWED: &[libc::c_long] = calls! {
     SYS_setfsgid SYS_setfsuid SYS_setgid SYS_setgroups SYS_setitimer SYS_setpgid SYS_setpriority SYS_setregid
     SYS_setresgid SYS_setresuid SYS_setreuid SYS_setsid SYS_setuid SYS_setxattr SYS_shmat
     SYS_shmctl SYS_shmdt SYS_shutdown SYS_sigaltstack SYS_signalfd4 SYS_splice SYS_statfs SYS_statx
-    SYS_symlinkat SYS_sync_file_range SYS_sysinfo SYS_tee SYS_tgkill SYS_timer_create
+    SYS_symlinkat SYS_sysinfo SYS_tee SYS_tgkill SYS_timer_create
     SYS_timer_delete SYS_timer_getoverrun SYS_timer_gettime SYS_timer_settime SYS_timerfd_create SYS_timerfd_gettime
     SYS_timerfd_settime SYS_times SYS_tkill SYS_truncate SYS_umask SYS_uname SYS_unlinkat SYS_utimensat SYS_wait4
     SYS_waitid SYS_write SYS_writev
@@ -149,18 +186,23 @@ const CONDITIONAL: &[(libc::c_long, Action)] = &[
         libc::SYS_prctl,
         Action::Unless {
             argument: 0,
-            values: &[libc::PR_SET_MM as u32, libc::PR_SET_SECCOMP as u32],
+            // Of the last two the first groups threads by core, the other merges memory with other runs'.
+            values: &[libc::PR_SET_MM as u32, libc::PR_SET_SECCOMP as u32, 62, 67],
             errno: EPERM,
         },
     ),
     // The kernel looks at the low half only, and so must we: CVE-2019-10063.
     (libc::SYS_ioctl, Action::Unless { argument: 1, values: IOCTLS, errno: EPERM }),
     // A lease keeps who opens the file for writing waiting, on the host as well.
-    (libc::SYS_fcntl, Action::Unless { argument: 1, values: &[libc::F_SETLEASE as u32], errno: EPERM }),
-    // Done: what a program writes is in memory, and the host's disks are not its to hurry.
+    (libc::SYS_fcntl, Action::Only { argument: 1, values: FCNTL, errno: EPERM }),
+    // Done: what a program writes is in memory, and the host's disks are not its to hurry, nor the host's cache to empty.
+    (libc::SYS_fadvise64, Action::Refuse(0)),
+    (libc::SYS_fdatasync, Action::Refuse(0)),
+    (libc::SYS_fsync, Action::Refuse(0)),
     (libc::SYS_sync, Action::Refuse(0)),
+    (libc::SYS_sync_file_range, Action::Refuse(0)),
     (libc::SYS_syncfs, Action::Refuse(0)),
-    (libc::SYS_setsockopt, Action::UnlessOption { level: libc::SOL_SOCKET as u32, options: SOCKET_FILTERS }),
+    (libc::SYS_setsockopt, Action::UnlessOption { levels: SOCKET_OPTIONS }),
     // 1 is what keeps a `core_pattern` with a pipe from being started by a crash, as the host's root; 0 isn't: core(5).
     (libc::SYS_setrlimit, Action::Unless { argument: 0, values: &[RLIMIT_CORE], errno: EPERM }),
     (libc::SYS_prlimit64, Action::Unless { argument: 1, values: &[RLIMIT_CORE], errno: EPERM }),
@@ -264,9 +306,15 @@ fn decide(action: Action) -> Vec<Instruction> {
         Action::Unless { argument, values, errno: code } => {
             [vec![low_half(argument)], any_of(values), vec![ALLOW, errno(code)]].concat()
         }
-        Action::UnlessOption { level, options } => {
-            let refused = [any_of(options), vec![ALLOW, errno(EPERM)]].concat();
-            [vec![low_half(1), (JUMP_EQUAL, 1, 0, level), ALLOW, low_half(2)], refused].concat()
+        Action::UnlessOption { levels } => {
+            let mut program = vec![low_half(1)];
+            for (level, options) in levels {
+                let refused = [vec![low_half(2)], any_of(options), vec![ALLOW, errno(EPERM)]].concat();
+                program.push((JUMP_EQUAL, 0, u8::try_from(refused.len()).unwrap_or(u8::MAX), *level));
+                program.extend(refused);
+            }
+            program.push(ALLOW);
+            program
         }
         Action::Sockets => {
             let protocol = |values: &[u32]| {
@@ -392,7 +440,10 @@ mod tests {
         assert_eq!(with(libc::SYS_socketpair, 0, 2), EAFNOSUPPORT);
         assert_eq!(with(libc::SYS_ioctl, 1, 0x8940), EPERM, "bridges");
         assert_eq!(with(libc::SYS_fcntl, 1, 1024), EPERM, "a lease");
+        assert_eq!(with(libc::SYS_fcntl, 1, 1026), EPERM, "a watch on a directory");
         assert_eq!(with(libc::SYS_fcntl, 1, 1030), ALLOW);
+        assert_eq!(with(libc::SYS_fsync, 0, 0), 0x0005_0000, "done");
+        assert_eq!(with(libc::SYS_prctl, 0, 67), EPERM, "memory merged");
         assert_eq!(with(libc::SYS_sync, 0, 0), 0x0005_0000, "done");
         assert_eq!(with(libc::SYS_ioctl, 1, 0x5412), EPERM);
         assert_eq!(
@@ -407,6 +458,10 @@ mod tests {
         assert_eq!(option(1, 52 | 1 << 40), EPERM, "the high half doesn't count");
         assert_eq!(option(1, 2), ALLOW);
         assert_eq!(option(41, 26), ALLOW, "another option by the same number");
+        assert_eq!(option(6, 14), EPERM, "a key of TCP's");
+        assert_eq!(option(6, 1), ALLOW, "no delay");
+        assert_eq!(option(41, 20), EPERM, "a group");
+        assert_eq!(option(0, 35), EPERM, "a group");
         assert_eq!(with(libc::SYS_prlimit64, 1, 4), EPERM, "a core file's size");
         assert_eq!(with(libc::SYS_prlimit64, 1, 7), ALLOW);
         assert_eq!(with(libc::SYS_prctl, 0, 35), EPERM);

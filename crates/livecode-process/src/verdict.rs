@@ -23,7 +23,7 @@ pub(crate) fn outcome(
         Some(compile) if compiling => compile,
         Some(_) | None => &program.run,
     };
-    let termination = match termination(step, report, program.compile.is_some())? {
+    let termination = match termination(step, report, program.compile.is_some(), unprotected.is_empty())? {
         ended @ (Termination::Exited { code: 0 } | Termination::Cancelled) => ended,
         ended if compiling => Termination::CompileFailed {
             message: ended.to_string().replacen("the program", "the compiler", 1),
@@ -47,10 +47,14 @@ pub(crate) fn outcome(
     })
 }
 
-fn termination(step: &Step, report: &Report, has_compiler: bool) -> Result<Termination> {
+fn termination(step: &Step, report: &Report, has_compiler: bool, counted: bool) -> Result<Termination> {
     let limits = &step.limits;
-    // The kernel's resource limit goes by its ticks, and may come early.
-    let used_up = Duration::from_nanos(report.cpu_ns).saturating_mul(5) >= limits.cpu_time.saturating_mul(4);
+    // Of the resource limit: exact where a cgroup counts as well, else by the kernel's ticks, early at times.
+    let used_up = if counted {
+        Duration::from_nanos(report.cpu_ns) >= limits.cpu_time
+    } else {
+        Duration::from_nanos(report.cpu_ns).saturating_mul(5) >= limits.cpu_time.saturating_mul(4)
+    };
     // What the kernel counted only matters to a program that didn't get by with it.
     let verdict = |ended: Termination| {
         if report.oom_kills > 0 {
@@ -68,8 +72,10 @@ fn termination(step: &Step, report: &Report, has_compiler: bool) -> Result<Termi
         End::Status(status) if status & 0x7F == 0 => {
             verdict(Termination::Exited { code: status >> 8 & 0xFF })
         }
-        // Of the resource limit. A program may send itself such a signal, too.
-        End::Status(status) if [libc::SIGXCPU, libc::SIGKILL].contains(&(status & 0x7F)) && used_up => {
+        // A program may send itself such a signal, too.
+        End::Status(status)
+            if used_up && (status & 0x7F == libc::SIGXCPU || !counted && status & 0x7F == libc::SIGKILL) =>
+        {
             Termination::CpuTimeExceeded { limit: limits.cpu_time }
         }
         End::Status(status) => verdict(Termination::Signaled { signal: status & 0x7F }),

@@ -30,6 +30,14 @@ pub(crate) struct Group {
     peak: Option<File>,
     /// What was the peak of earlier steps, where it can't be reset.
     earlier_peak: Option<u64>,
+    earlier_events: Events,
+}
+
+/// How often the kernel killed for memory and refused a process, from the beginning.
+#[derive(Clone, Copy, Debug, Default)]
+struct Events {
+    oom_kills: u64,
+    fork_failures: u64,
 }
 
 /// What a process with one thread writes `0` to in order to join, opened by the helper: free of the grace period that moving
@@ -70,8 +78,7 @@ fn join(mut tasks: &File) -> io::Result<()> {
     tasks.write_all(b"0")
 }
 
-/// What the kernel counted.
-#[derive(Default)]
+/// What the kernel counted of a step.
 pub(crate) struct Counted {
     pub(crate) memory_peak_bytes: Option<u64>,
     pub(crate) oom_kills: u64,
@@ -80,8 +87,14 @@ pub(crate) struct Counted {
 
 impl Parents {
     pub(crate) fn make_group(&self, name: String) -> io::Result<Group> {
-        let mut group =
-            Group { name, directories: Vec::new(), cpu_base_ns: 0, peak: None, earlier_peak: None };
+        let mut group = Group {
+            name,
+            directories: Vec::new(),
+            cpu_base_ns: 0,
+            peak: None,
+            earlier_peak: None,
+            earlier_events: Events::default(),
+        };
         for (controllers, parent) in &self.directories {
             match sys::make_directory(parent, &group.name) {
                 Ok(directory) => group.directories.push((*controllers, directory)),
@@ -178,14 +191,39 @@ impl Group {
         self.cpu_base_ns = ns;
     }
 
-    /// Counts from now on: what was used before was an earlier step's.
-    pub(crate) fn count_anew(&mut self) {
+    /// Puts the limits of a further step in force and counts from now on: what was used before, and what happened, was an
+    /// earlier one's.
+    pub(crate) fn next_step(&mut self, step: &Limits) -> io::Result<()> {
+        /// What the step before left in memory may be no more than the cache of what it read.
+        const TRIES: usize = 3;
+        self.earlier_events = self.events();
+        let mut limited = self.limit(step);
+        for _ in 0..TRIES {
+            if !limited.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy) {
+                break;
+            }
+            self.forget_cache();
+            limited = self.limit(step);
+        }
+        limited?;
         match self.reset_peak() {
             Ok(file) => self.peak = Some(file),
             // Version 2 has it since Linux 6.12.
             Err(_) => self.earlier_peak = self.memory_peak(),
         }
         self.cpu_base_ns = self.cpu_total_ns().unwrap_or(0);
+        Ok(())
+    }
+
+    /// On version 1; where it fails, there is more than cache.
+    fn forget_cache(&self) {
+        let v1 = self
+            .directories
+            .iter()
+            .filter(|(kind, _)| kind & (controller::V2 | controller::MEMORY) == controller::MEMORY);
+        for (_, directory) in v1 {
+            write(directory, "memory.force_empty", "0").ok();
+        }
     }
 
     /// CPU time of all processes, the dead ones included; none where nobody counts it.
@@ -232,13 +270,11 @@ impl Group {
         text.trim().parse().ok()
     }
 
-    /// Kills all that is in it at once, where the kernel can: version 2 does. What is being killed may have all of the
-    /// machine to die with: of a small share the death of many takes long.
-    pub(crate) fn kill(&self) -> io::Result<()> {
+    /// What is to die may have all of the machine for it: of a small share the death of many takes long.
+    pub(crate) fn lift_share(&self) -> io::Result<()> {
         for (kind, directory) in &self.directories {
             if kind & controller::V2 != 0 {
                 write(directory, "cpu.max", "max")?;
-                write_if_there(directory, "cgroup.kill", "1")?;
             } else if kind & controller::CPU != 0 {
                 write(directory, "cpu.cfs_quota_us", "-1")?;
             }
@@ -246,27 +282,42 @@ impl Group {
         Ok(())
     }
 
+    /// Kills all that is in it at once, where the kernel can: version 2 does.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.lift_share()?;
+        let mut v2 = self.directories.iter().filter(|(kind, _)| kind & controller::V2 != 0);
+        v2.try_for_each(|(_, directory)| write_if_there(directory, "cgroup.kill", "1"))
+    }
+
     pub(crate) fn counted(&self) -> Counted {
         // Where this step didn't go beyond an earlier one, what it reached itself isn't known.
         let beyond = |peak: &u64| self.earlier_peak.is_none_or(|earlier| *peak > earlier);
-        let mut counted =
-            Counted { memory_peak_bytes: self.memory_peak().filter(beyond), ..Counted::default() };
+        let (events, earlier) = (self.events(), self.earlier_events);
+        Counted {
+            memory_peak_bytes: self.memory_peak().filter(beyond),
+            oom_kills: events.oom_kills.saturating_sub(earlier.oom_kills),
+            fork_failures: events.fork_failures.saturating_sub(earlier.fork_failures),
+        }
+    }
+
+    fn events(&self) -> Events {
+        let mut events = Events::default();
         for (kind, directory) in &self.directories {
             let has = |controllers| kind & controllers == controllers;
             let count = |name, key| read(directory, name).and_then(|text| field(&text, key)).unwrap_or(0);
             if has(controller::V2 | controller::MEMORY) {
                 // Without the first it wasn't this limit that was met, but one above, or the machine's.
                 if count("memory.events", "oom") > 0 {
-                    counted.oom_kills = count("memory.events", "oom_kill");
+                    events.oom_kills = count("memory.events", "oom_kill");
                 }
             } else if has(controller::MEMORY) {
-                counted.oom_kills = count("memory.oom_control", "oom_kill");
+                events.oom_kills = count("memory.oom_control", "oom_kill");
             }
             if has(controller::PIDS) {
-                counted.fork_failures = count("pids.events", "max");
+                events.fork_failures = count("pids.events", "max");
             }
         }
-        counted
+        events
     }
 }
 

@@ -29,11 +29,14 @@ const LOCKED: u64 = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// Files in /proc that tell about the host or reach into its kernel, beyond what permissions keep away.
-const MASKED: [&str; 16] = [
+const MASKED: [&str; 19] = [
+    "/proc/cgroups",
     "/proc/cmdline",
     "/proc/config.gz",
+    "/proc/crypto",
     "/proc/diskstats",
     "/proc/interrupts",
+    "/proc/softirqs",
     "/proc/iomem",
     "/proc/modules",
     "/proc/partitions",

@@ -96,6 +96,10 @@ impl Run {
                     self.go_on();
                 } else {
                     self.end = Some(End::Status(status));
+                    // For what it left behind, which its init ends.
+                    if let Some(Err(error)) = self.group.as_ref().map(Group::lift_share) {
+                        self.report.message = error.to_string();
+                    }
                 }
             }
             News::NotStarted(reason) => {
@@ -112,6 +116,7 @@ impl Run {
     /// Lets init begin the next step.
     fn go_on(&mut self) {
         self.step += 1;
+        (self.report.wall_ns, self.report.cpu_ns) = (0, 0);
         if let Err(error) = self.allow_step() {
             // What the step before left, files above all, is more than the next one may have.
             if error.kind() == io::ErrorKind::ResourceBusy {
@@ -137,8 +142,7 @@ impl Run {
             resize(self.work.as_ref(), step)?;
         }
         if let Some(group) = &mut self.group {
-            group.count_anew();
-            during("limit the cgroup", group.limit(&in_cgroup(step)))?;
+            during("limit the cgroup", group.next_step(&in_cgroup(step)))?;
         }
         self.told = Some(Instant::now());
         match &self.control {

@@ -23,6 +23,10 @@ use crate::{
 /// How long a cgroup whose processes are gone may refuse to be removed, and how often that is tried.
 const REMOVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(1));
 
+/// What init needs to furnish a spare world, whatever little the last program was allowed: what a program may use is put in
+/// force when it comes.
+const ENOUGH: (u64, u32, u32) = (16 << 20, 16, 1000);
+
 /// A cgroup whose processes are gone, to be removed.
 struct Empty {
     group: Group,
@@ -97,7 +101,13 @@ impl Serving<'_> {
     fn make_spare(&mut self) {
         if let (Some(usual), None, []) = (&self.usual, &self.spare, &self.runs[..]) {
             let mut rest = Vec::new();
-            match self.worlds.make(usual, &mut rest) {
+            let enough = Limits {
+                memory_bytes: usual.memory_bytes.max(ENOUGH.0),
+                processes: usual.processes.max(ENOUGH.1),
+                cpu_millis: usual.cpu_millis.max(ENOUGH.2),
+                ..*usual
+            };
+            match self.worlds.make(&enough, &mut rest) {
                 Ok(spare) => self.spare = Some(spare),
                 // The next run will say why.
                 Err(_) => self.usual = None,

@@ -62,6 +62,10 @@ const SYS_PIDFD_SEND_SIGNAL: c_long = 424;
 #[cfg(target_arch = "x86_64")]
 const SYS_PIVOT_ROOT: c_long = 155;
 #[cfg(target_arch = "x86_64")]
+const SYS_RT_SIGACTION: c_long = 13;
+#[cfg(target_arch = "aarch64")]
+const SYS_RT_SIGACTION: c_long = 134;
+#[cfg(target_arch = "x86_64")]
 const SYS_CAPSET: c_long = 126;
 #[cfg(target_arch = "aarch64")]
 const SYS_PIVOT_ROOT: c_long = 41;
@@ -170,13 +174,10 @@ unsafe extern "C" {
     fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut [i64; 18]) -> c_int;
     fn waitid(kind: c_int, id: c_uint, info: *mut [u64; 16], options: c_int) -> c_int;
     fn sigprocmask(how: c_int, set: *const [u64; 16], old: *mut [u64; 16]) -> c_int;
-    fn signal(number: c_int, handler: usize) -> usize;
     fn _exit(status: c_int) -> !;
     #[link_name = "poll"]
     fn c_poll(fds: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
     fn clock_gettime(clock: c_int, time: *mut [i64; 2]) -> c_int;
-    #[link_name = "umask"]
-    fn c_umask(mask: c_uint) -> c_uint;
 }
 
 pub(crate) fn check(result: impl Into<i64>) -> io::Result<i64> {
@@ -458,11 +459,15 @@ pub(crate) fn kill(pidfd: &OwnedFd) -> io::Result<()> {
     .map(drop)
 }
 
-/// Every signal does what it does by itself, and none is blocked.
+/// Every signal does what it does by itself, and none is blocked. By the call itself: the C library keeps two to itself.
 pub(crate) fn reset_signals() {
+    let default = [0u64; 4];
     for number in 1..=64 {
-        // SAFETY: 0 is the default handler. Those that can't be set have it.
-        unsafe { signal(number, 0) };
+        // SAFETY: `struct sigaction` of the kernel, with a set of 8 bytes: all zeroes is the default. Those that can't be set
+        // have it.
+        unsafe {
+            syscall(SYS_RT_SIGACTION, number as c_int, default.as_ptr(), ptr::null::<c_void>(), 8usize)
+        };
     }
     let none = [0u64; 16];
     // SAFETY: a set of signals, of the C library's size, lives through the call; it can't fail with these arguments.
@@ -491,9 +496,4 @@ pub(crate) fn own_cpu_ns() -> io::Result<u64> {
     // SAFETY: a timespec, which has two words, lives through the call.
     check(unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &raw mut time) })?;
     Ok(time[0].unsigned_abs() * 1_000_000_000 + time[1].unsigned_abs())
-}
-
-pub(crate) fn umask(mask: u32) {
-    // SAFETY: no memory is involved; it can't fail.
-    unsafe { c_umask(mask) };
 }

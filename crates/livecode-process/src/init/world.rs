@@ -290,7 +290,10 @@ fn run_step(
     let main = match sys::fork(0, None)? {
         Fork::Child => {
             let error = match prepare(world, tenant, limits, is_last, report.as_raw_fd()) {
-                Ok(()) => (b'x', sys::execve(&path, &argv, &env)),
+                Ok(()) => match sys::execve(&path, &argv, &env) {
+                    error if error.kind() == io::ErrorKind::ArgumentListTooLong => (b'a', error),
+                    error => (b'x', error),
+                },
                 Err(error) => (b'p', error),
             };
             // Where nobody listens, the exit status says it.
@@ -304,6 +307,13 @@ fn run_step(
     trouble.read_to_end(&mut said)?;
     if let Some((&kind, reason)) = said.split_first() {
         let reason = String::from_utf8_lossy(reason).into_owned();
+        if kind == b'a' {
+            // As a shell says it: for the kernel its arguments are too many, or its stack too small for them.
+            const EXIT_126: i32 = 126 << 8;
+            let ended = News::Ended { wall_ns: 0, cpu_ns: 0, status: EXIT_126, files_full: false };
+            packets::send(&world.control, &ended.encode())?;
+            return Ok(false);
+        }
         let news = if kind == b'x' { News::NotStarted(reason) } else { News::Failed(reason) };
         packets::send(&world.control, &news.encode())?;
         return Ok(false);

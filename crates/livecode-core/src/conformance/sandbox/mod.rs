@@ -37,6 +37,9 @@ macro_rules! sandbox_suite {
             a_compiler_that_leaves_nothing_is_a_compile_error
             a_compiler_that_leaves_too_much_is_no_failure_of_ours
             a_compiler_that_hangs_is_a_compile_error
+            what_the_compiler_met_is_not_held_against_the_program
+            a_tiny_limit_is_not_the_next_ones
+            arguments_without_room_are_the_programs_failure
             the_environment_asked_for_is_the_programs_alone
             files_are_brought_back
             only_plain_files_are_brought_back

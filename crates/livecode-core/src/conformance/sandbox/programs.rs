@@ -228,6 +228,57 @@ pub async fn a_run_that_is_ended_brings_nothing_back<S: Sandbox>(sandbox: Arc<S>
     assert!(run.outcome.files[0].content.is_err(), "{run:?}");
 }
 
+pub async fn what_the_compiler_met_is_not_held_against_the_program<S: Sandbox>(sandbox: Arc<S>) {
+    let compiler = "
+import os, time
+os.mkdir('out'); open('out/program.py', 'w').write('raise SystemExit(1)')
+for n in range(20):
+    try:
+        if os.fork() == 0: time.sleep(5); os._exit(0)
+    except OSError: pass
+";
+    let (runner, mut spec) = compiled(sandbox.clone(), compiler);
+    spec.compile_limits = LimitRequest { processes: Some(8), ..LimitRequest::default() };
+    let outcome = runner.run(&spec).await.unwrap().outcome;
+    assert_eq!(outcome.termination, Termination::Exited { code: 1 });
+    let compiler = "
+import os
+os.mkdir('out'); open('out/program.py', 'w').write('raise SystemExit(1)')
+if os.fork() == 0:
+    held = []
+    while len(held) < 200: held.append(bytearray(1_000_000))
+    os._exit(0)
+os.wait()
+";
+    let (runner, mut spec) = compiled(sandbox, compiler);
+    spec.compile_limits = LimitRequest { memory_bytes: Some(64 << 20), ..LimitRequest::default() };
+    let outcome = runner.run(&spec).await.unwrap().outcome;
+    // A sandbox may as well end all of a step for memory.
+    let error_type = outcome.termination.error_type();
+    let expected = [Some(ErrorType::RuntimeError), Some(ErrorType::CompileError)];
+    assert!(expected.contains(&error_type), "{outcome:?}");
+}
+
+pub async fn a_tiny_limit_is_not_the_next_ones<S: Sandbox>(sandbox: Arc<S>) {
+    for _ in 0..20 {
+        let tiny = LimitRequest { memory_bytes: Some(1), ..LimitRequest::default() };
+        let outcome = run(&sandbox, &python("1").limits(tiny)).await.outcome;
+        assert!(!outcome.is_success() || !outcome.unprotected.is_empty(), "{outcome:?}");
+        // About when a world for the next one would be made: no wait for anything, but what is attacked.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let next = run(&sandbox, &python("print(1)")).await;
+        assert_eq!(next.captured.stdout, "1\n", "{next:?}");
+    }
+}
+
+pub async fn arguments_without_room_are_the_programs_failure<S: Sandbox>(sandbox: Arc<S>) {
+    let mut spec = python("1");
+    spec.args = vec![String::new(); 30_000];
+    spec.limits.stack_bytes = Some(1);
+    let outcome = run(&sandbox, &spec).await.outcome;
+    assert!(!outcome.is_success(), "{outcome:?}");
+}
+
 pub async fn a_compiler_that_hangs_is_a_compile_error<S: Sandbox>(sandbox: Arc<S>) {
     let (runner, mut spec) = compiled(sandbox, "import time; print('on it', flush=True); time.sleep(30)");
     spec.compile_limits = LimitRequest { wall_time_ms: Some(500), ..LimitRequest::default() };

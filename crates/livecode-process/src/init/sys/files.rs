@@ -36,6 +36,8 @@ unsafe extern "C" {
     fn openat(directory: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
     fn mkdirat(directory: c_int, path: *const c_char, mode: c_uint) -> c_int;
     fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
+    #[link_name = "umask"]
+    fn c_umask(mask: c_uint) -> c_uint;
     #[link_name = "statfs"]
     fn c_statfs(path: *const c_char, into: *mut [u64; 15]) -> c_int;
 }
@@ -134,4 +136,9 @@ pub(crate) fn reconfigure(root: &OwnedFd, options: &[(&str, &str)]) -> io::Resul
     let none = ptr::null::<c_void>();
     // SAFETY: this command takes neither name nor value.
     check(unsafe { syscall(SYS_FSCONFIG, fd, RECONFIGURE, none, none, 0 as c_int) }).map(drop)
+}
+
+pub(crate) fn umask(mask: u32) {
+    // SAFETY: no memory is involved; it can't fail.
+    unsafe { c_umask(mask) };
 }
