@@ -211,9 +211,14 @@ impl Serving<'_> {
         let made = self.worlds.make(first, &mut rest);
         rest.into_iter().for_each(|group| self.discard(Some(group)));
         let world = made?;
-        if let Err(error) = hand_over(&world, first, packet, fds) {
-            self.raze(world);
-            return Err(error);
+        match hand_over(&world, first, packet, fds) {
+            Ok(()) => {}
+            // Its init has failed already: what it says of that is yet to be heard.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => {
+                self.raze(world);
+                return Err(error);
+            }
         }
         Ok(world)
     }
