@@ -23,10 +23,6 @@ use crate::{
 /// How long a cgroup whose processes are gone may refuse to be removed, and how often that is tried.
 const REMOVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(1));
 
-/// What init needs to furnish a spare world, whatever little the last program was allowed: what a program may use is put in
-/// force when it comes.
-const ENOUGH: (u64, u32, u32) = (16 << 20, 16, 1000);
-
 /// A cgroup whose processes are gone, to be removed.
 struct Empty {
     group: Group,
@@ -101,13 +97,7 @@ impl Serving<'_> {
     fn make_spare(&mut self) {
         if let (Some(usual), None, []) = (&self.usual, &self.spare, &self.runs[..]) {
             let mut rest = Vec::new();
-            let enough = Limits {
-                memory_bytes: usual.memory_bytes.max(ENOUGH.0),
-                processes: usual.processes.max(ENOUGH.1),
-                cpu_millis: usual.cpu_millis.max(ENOUGH.2),
-                ..*usual
-            };
-            match self.worlds.make(&enough, &mut rest) {
+            match self.worlds.make(usual, &mut rest) {
                 Ok(spare) => self.spare = Some(spare),
                 // The next run will say why.
                 Err(_) => self.usual = None,
@@ -157,10 +147,13 @@ impl Serving<'_> {
         if !fds.is_empty() {
             let run_host = fds.remove(0);
             if let Err(error) = self.begin(&run_host, &packet[..len], &fds) {
-                report_to(
-                    &run_host,
-                    &Report { end: End::NoWorld, message: error.to_string(), ..Report::default() },
-                );
+                let report = if error.kind() == io::ErrorKind::ResourceBusy {
+                    // It may not even have the memory of its empty world.
+                    Report { end: End::Status(sys::SIGKILL), oom_kills: 1, ..Report::default() }
+                } else {
+                    Report { end: End::NoWorld, message: error.to_string(), ..Report::default() }
+                };
+                report_to(&run_host, &report);
             }
         }
         Ok(true)
@@ -214,7 +207,8 @@ impl Serving<'_> {
         match hand_over(&world, first, packet, fds) {
             Ok(()) => {}
             // Its init has failed already: what it says of that is yet to be heard.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
             Err(error) => {
                 self.raze(world);
                 return Err(error);

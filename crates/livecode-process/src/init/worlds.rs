@@ -26,6 +26,11 @@ const NAMESPACES: [(u64, Option<Layer>); 6] = [
 /// The host uids that belong to one helper.
 const WORLDS_AT_A_TIME: u32 = 1024;
 
+/// What init needs to furnish a world, however little the program may use: that is put in force when it comes.
+const ENOUGH_MEMORY: u64 = 16 << 20;
+const ENOUGH_PROCESSES: u32 = 16;
+const ENOUGH_CPU_MILLIS: u32 = 1000;
+
 /// A world that no program is in yet.
 pub(crate) struct Vacant {
     pub(crate) slot: u32,
@@ -75,6 +80,12 @@ impl<'a> Worlds<'a> {
             self.slots += 1;
             self.slots - 1
         });
+        let limits = &Limits {
+            memory_bytes: limits.memory_bytes.max(ENOUGH_MEMORY),
+            processes: limits.processes.max(ENOUGH_PROCESSES),
+            cpu_millis: limits.cpu_millis.max(ENOUGH_CPU_MILLIS),
+            ..*limits
+        };
         let mut group = None;
         let made = self.make_in(slot, limits, &mut group);
         match made {
