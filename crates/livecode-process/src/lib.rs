@@ -21,7 +21,11 @@ mod seccomp;
 mod streams;
 mod toolchain;
 mod verdict;
+mod warm;
 
 #[cfg(feature = "leave-out")]
 pub use self::layer::Layer;
-pub use self::sandbox::{Builder, Isolation, ProcessSandbox};
+pub use self::{
+    sandbox::{Builder, Isolation, ProcessSandbox},
+    warm::{Warm, WarmStats},
+};

