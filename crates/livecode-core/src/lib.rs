@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+mod artifact;
 mod clock;
+mod compile_cache;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod engine;
@@ -28,7 +30,9 @@ mod store;
 mod worker;
 
 pub use self::{
+    artifact::{Artifact, Reuse},
     clock::{Clock, SystemClock, Timestamp},
+    compile_cache::{CompileCache, CompileCacheStats},
     engine::{Accepted, Edit, Engine, RunOptions},
     error::{Error, ErrorKind, Result},
     event::{Event, EventKind, Output, Seq, Stdio},

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::Transition;
+use crate::{Artifact, Transition};
 
 /// What became of a program that a sandbox ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Outcome {
     /// [`Runner`](crate::Runner) alone.
     #[serde(skip)]
     pub files: Vec<CollectedFile>,
+    /// What [`Reuse::Keep`](crate::Reuse::Keep) asked for. No part of a record either.
+    #[serde(skip)]
+    pub artifact: Option<Artifact>,
 }
 
 /// A file that a program left, brought back.
@@ -56,6 +59,7 @@ impl Outcome {
             stderr_truncated: false,
             unprotected: Vec::new(),
             files: Vec::new(),
+            artifact: None,
         }
     }
 

@@ -13,8 +13,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Captured, Ceiling, Error, ExecutionSpec, Io, Language, Languages, Limits, Outcome, Output, Program,
-    Result, Sandbox, SourceFile, Stdio, Step, Termination,
+    Captured, Ceiling, Error, ExecutionSpec, Io, Language, Languages, Limits, Outcome, Output, Owner,
+    Program, Result, Reuse, Sandbox, SourceFile, Stdio, Step, Termination,
 };
 
 /// How many chunks of output may wait for a slow reader before the program's writes wait.
@@ -53,6 +53,7 @@ pub struct Runner {
     ceiling: Ceiling,
     overflow: Overflow,
     collect: Vec<String>,
+    owner: Owner,
 }
 
 /// What [`Runner::run`] gives back.
@@ -78,6 +79,7 @@ impl Runner {
             ceiling: Ceiling::default(),
             overflow: Overflow::default(),
             collect: Vec::new(),
+            owner: Owner::anonymous(),
         }
     }
 
@@ -119,6 +121,13 @@ impl Runner {
     #[must_use]
     pub fn collect<S: Into<String>>(mut self, paths: impl IntoIterator<Item = S>) -> Self {
         self.collect = paths.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The same for programs of this owner: see [`Program::owner`]. They are nobody's in particular else.
+    #[must_use]
+    pub fn owner(mut self, owner: Owner) -> Self {
+        self.owner = owner;
         self
     }
 
@@ -187,8 +196,11 @@ impl Runner {
             )));
         }
         SourceFile::check_paths(self.collect.iter().map(String::as_str))?;
-        let collect = self.collect.clone();
-        let program = program(spec, self.languages.get(&spec.language)?, &self.ceiling, collect);
+        let program = Program {
+            collect: self.collect.clone(),
+            owner: self.owner.clone(),
+            ..program(spec, self.languages.get(&spec.language)?, &self.ceiling)
+        };
         self.contain(&program, spec.stdin.clone(), output, cancel).await
     }
 
@@ -215,6 +227,8 @@ impl Runner {
                 limits: self.ceiling.run,
             },
             collect: Vec::new(),
+            owner: self.owner.clone(),
+            reuse: Reuse::Nothing,
         };
         let (sender, mut receiver) = mpsc::channel::<Output>(OUTPUT_CHUNKS);
         let collect = async {
@@ -281,7 +295,7 @@ impl Runner {
 /// What stands for the step's limit of memory in a language's commands: for runtimes that want to be told.
 const MEMORY_BYTES: &str = "{memory_bytes}";
 
-fn program(spec: &ExecutionSpec, language: &Language, ceiling: &Ceiling, collect: Vec<String>) -> Program {
+fn program(spec: &ExecutionSpec, language: &Language, ceiling: &Ceiling) -> Program {
     let entry = SourceFile::new(language.file_name.clone(), spec.source_code.clone());
     let command = |template: &[String], limits: &Limits| -> Vec<String> {
         let memory = limits.memory_bytes.to_string();
@@ -300,7 +314,9 @@ fn program(spec: &ExecutionSpec, language: &Language, ceiling: &Ceiling, collect
         files: std::iter::once(entry).chain(spec.files.iter().cloned()).collect(),
         compile,
         run,
-        collect,
+        collect: Vec::new(),
+        owner: Owner::anonymous(),
+        reuse: Reuse::Nothing,
     }
 }
 

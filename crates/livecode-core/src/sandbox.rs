@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Limits, Outcome, Output, Result, SourceFile};
+use crate::{Limits, Outcome, Output, Owner, Result, Reuse, SourceFile};
 
 /// What a sandbox is given to run: an [`ExecutionSpec`](crate::ExecutionSpec) with its language's commands put in.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,10 @@ pub struct Program {
     /// Brought back when the program has ended, as [`Outcome::files`]: paths checked by [`SourceFile::check_paths`]. At most
     /// [`ExecutionSpec::MAX_TOTAL_BYTES`](crate::ExecutionSpec::MAX_TOTAL_BYTES) together; no link is followed.
     pub collect: Vec<String>,
+    /// Whose it is: what keeps one owner's from another's goes by it. To run it, nobody needs to know.
+    pub owner: Owner,
+    /// What becomes of the compile step's work.
+    pub reuse: Reuse,
 }
 
 /// A command and what it may use.
@@ -82,4 +86,16 @@ pub trait Sandbox: fmt::Debug + Send + Sync + 'static {
     /// or the command isn't installed here, with the remedy; [`Unavailable`](crate::ErrorKind::Unavailable) where a later
     /// attempt may succeed; [`Internal`](crate::ErrorKind::Internal).
     async fn run(&self, program: &Program, io: Io, cancel: &CancellationToken) -> Result<Outcome>;
+
+    /// What tells the compiler that this program would meet here from any other: a text that is another one once the
+    /// compiler, or what it uses, was replaced. None where the sandbox can't tell or can't keep an
+    /// [`Artifact`](crate::Artifact): then nothing is used again. A sandbox that wraps another passes it on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sandbox::run`], which would fail in the same way.
+    async fn compiler(&self, _program: &Program) -> Result<Option<String>> {
+        // Whoever writes a sandbox need not know of this.
+        Ok(None)
+    }
 }

@@ -13,7 +13,8 @@ use std::{
 use bytes::Bytes;
 use livecode_core::{
     Capabilities, Ceiling, Error, ErrorKind, ExecutionSpec, Io, Language, Languages, LimitRequest, Limits,
-    Outcome, Output, Overflow, Program, Result, Runner, Sandbox, SourceFile, Stdio, Step, Termination,
+    Outcome, Output, Overflow, Owner, Program, Result, Reuse, Runner, Sandbox, SourceFile, Stdio, Step,
+    Termination,
 };
 use proptest::{collection::vec, prelude::*};
 use tokio::sync::mpsc;
@@ -162,6 +163,8 @@ async fn a_program_is_put_together_from_spec_and_language() {
             limits: ceiling.run,
         },
         collect: Vec::new(),
+        owner: Owner::anonymous(),
+        reuse: Reuse::Nothing,
     };
     assert_eq!(script.only_program(), expected);
 }

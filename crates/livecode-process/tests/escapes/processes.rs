@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use livecode_core::{Io, LimitRequest, Limits, Outcome, Program, Runner, SourceFile, Step, Termination};
+use livecode_core::{Io, LimitRequest, Limits, Outcome, Owner, Program, Reuse, Runner, SourceFile, Step, Termination};
 use livecode_process::Layer;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -184,6 +184,8 @@ async fn compile_and_run(runner: &Runner, compile: &str, source: &str) -> (Outco
         compile: Some(step("compile.py")),
         run: step("main.py"),
         collect: Vec::new(),
+        owner: Owner::anonymous(),
+        reuse: Reuse::Nothing,
     };
     let (sender, mut output) = mpsc::channel(16);
     let io = Io { stdin: Bytes::new(), output: sender };
