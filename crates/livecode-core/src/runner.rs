@@ -1,17 +1,18 @@
 //! From a spec to an outcome, in one process. Knows no store and no queue.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod admission;
+mod output;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{
-    sync::mpsc::{self, error::TrySendError},
-    time::Instant,
-};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    admission::Admission,
+    output::{Delivery, forward},
+};
 use crate::{
     Captured, Ceiling, Error, ExecutionSpec, Io, Language, Languages, Limits, Outcome, Output, Owner,
     Program, Result, Reuse, Sandbox, SourceFile, Stdio, Step, Termination,
@@ -19,9 +20,6 @@ use crate::{
 
 /// How many chunks of output may wait for a slow reader before the program's writes wait.
 const OUTPUT_CHUNKS: usize = 16;
-
-/// How long a reader is waited for once the run was cancelled.
-const READ_AFTER_CANCEL: Duration = Duration::from_secs(5);
 
 /// How long a sandbox may take beyond the program's own limits before we call it stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -54,6 +52,7 @@ pub struct Runner {
     overflow: Overflow,
     collect: Vec<String>,
     owner: Owner,
+    admission: Admission,
 }
 
 /// What [`Runner::run`] gives back.
@@ -80,6 +79,7 @@ impl Runner {
             overflow: Overflow::default(),
             collect: Vec::new(),
             owner: Owner::anonymous(),
+            admission: Admission::default(),
         }
     }
 
@@ -131,6 +131,26 @@ impl Runner {
         self
     }
 
+    /// The same with at most so many programs at a time, at least 1; its clones count together. Who comes first runs first. A
+    /// program that waits uses nothing, none of its limits has begun, and it can be cancelled; one whose output isn't read
+    /// keeps its place until it's read or cancelled.
+    ///
+    /// Else it's four for each processor, and at least 8: more than that end no sooner, all of them later, and what the
+    /// programs are charged as wall time is each other's. Programs that mostly sleep bear more. A [`Worker`](crate::Worker)
+    /// has a bound of its own, so that this one counts there only if it was set.
+    ///
+    /// ```
+    /// # use livecode_core::{Runner, Sandbox};
+    /// fn one_by_one(sandbox: impl Sandbox) -> Runner {
+    ///     Runner::new(sandbox).concurrency(1)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn concurrency(mut self, programs: usize) -> Self {
+        self.admission = Admission::of(programs);
+        self
+    }
+
     /// The sandbox that programs run in.
     pub fn sandbox(&self) -> &Arc<dyn Sandbox> {
         &self.sandbox
@@ -173,11 +193,12 @@ impl Runner {
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         let spec = spec.clone().complete(&self.languages, &self.ceiling)?;
-        self.stream_accepted(&spec, output, cancel).await
+        self.stream_program(&spec, output, cancel, Some(&self.admission)).await
     }
 
     /// [`Runner::stream`] for a spec that was completed and accepted before, maybe elsewhere and under another ceiling: it
-    /// isn't refused for what it asks, its limits are lowered to this ceiling.
+    /// isn't refused for what it asks, its limits are lowered to this ceiling. Whoever accepted it counts what runs: unless
+    /// [`Runner::concurrency`] was called it isn't held back here.
     ///
     /// # Errors
     ///
@@ -187,6 +208,16 @@ impl Runner {
         spec: &ExecutionSpec,
         output: mpsc::Sender<Output>,
         cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        self.stream_program(spec, output, cancel, self.admission.chosen()).await
+    }
+
+    async fn stream_program(
+        &self,
+        spec: &ExecutionSpec,
+        output: mpsc::Sender<Output>,
+        cancel: &CancellationToken,
+        admission: Option<&Admission>,
     ) -> Result<Outcome> {
         if self.collect.len() > ExecutionSpec::MAX_FILES {
             return Err(Error::invalid(format!(
@@ -201,7 +232,7 @@ impl Runner {
             owner: self.owner.clone(),
             ..program(spec, self.languages.get(&spec.language)?, &self.ceiling)
         };
-        self.contain(&program, spec.stdin.clone(), output, cancel).await
+        self.contain(&program, spec.stdin.clone(), output, cancel, admission).await
     }
 
     /// The version of a language's toolchain, as it says itself inside the sandbox.
@@ -239,7 +270,9 @@ impl Runner {
             String::from_utf8_lossy(&text).trim().lines().next().unwrap_or_default().to_owned()
         };
         let cancel = CancellationToken::new();
-        let (outcome, line) = tokio::join!(self.contain(&program, Bytes::new(), sender, &cancel), collect);
+        let admission = Some(&self.admission);
+        let (outcome, line) =
+            tokio::join!(self.contain(&program, Bytes::new(), sender, &cancel, admission), collect);
         match outcome? {
             outcome if outcome.is_success() && !line.is_empty() => Ok(line),
             outcome => Err(Error::unsupported(format!(
@@ -255,14 +288,24 @@ impl Runner {
         stdin: Bytes,
         output: mpsc::Sender<Output>,
         cancel: &CancellationToken,
+        admission: Option<&Admission>,
     ) -> Result<Outcome> {
+        let place = match admission {
+            None => None,
+            Some(admission) => match admission.place(cancel).await {
+                Some(place) => Some(place),
+                None => return Ok(Outcome::new(Termination::Cancelled)),
+            },
+        };
         let (sender, receiver) = mpsc::channel::<Output>(OUTPUT_CHUNKS);
         let steps = [program.compile.as_ref(), Some(&program.run)].into_iter().flatten();
         let patience = steps.fold(STUCK_AFTER, |sum, step| sum.saturating_add(step.limits.wall_time));
-        let mut delivery = Delivery { to: output, cancel, given_up: false, held_up: HeldUp::default() };
-        let held_up = delivery.held_up.clone();
+        let mut delivery = Delivery::new(output, cancel);
+        let held_up = delivery.held_up();
         let stop = cancel.child_token();
         let run = async {
+            // The program's, not that of who reads what it has left in the channel.
+            let _place = place;
             let io = Io { stdin, output: sender };
             tokio::select! {
                 outcome = self.sandbox.run(program, io, &stop) => outcome,
@@ -318,150 +361,4 @@ fn program(spec: &ExecutionSpec, language: &Language, ceiling: &Ceiling) -> Prog
         owner: Owner::anonymous(),
         reuse: Reuse::Nothing,
     }
-}
-
-/// Passes chunks on, each stream up to `limit` bytes, characters whole. Says for each stream whether there was more.
-async fn forward(
-    mut from: mpsc::Receiver<Output>,
-    delivery: &mut Delivery<'_>,
-    limit: u64,
-    overflowed: impl Fn(),
-) -> (bool, bool) {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (mut stdout, mut stderr) = (Stream::new(limit), Stream::new(limit));
-    while let Some(Output { stdio, bytes }) = from.recv().await {
-        let stream = match stdio {
-            Stdio::Stdout => &mut stdout,
-            Stdio::Stderr => &mut stderr,
-        };
-        let bytes = stream.take(bytes);
-        if stream.truncated {
-            overflowed();
-        }
-        if let Some(bytes) = bytes {
-            delivery.send(Output { stdio, bytes }).await;
-        }
-    }
-    for (stdio, stream) in [(Stdio::Stdout, &mut stdout), (Stdio::Stderr, &mut stderr)] {
-        if !stream.held.is_empty() {
-            delivery.send(Output { stdio, bytes: std::mem::take(&mut stream.held) }).await;
-        }
-    }
-    (stdout.truncated, stderr.truncated)
-}
-
-/// The way to whoever reads the output.
-struct Delivery<'a> {
-    to: mpsc::Sender<Output>,
-    cancel: &'a CancellationToken,
-    given_up: bool,
-    held_up: HeldUp,
-}
-
-impl Delivery<'_> {
-    /// Waits for room, but after a cancellation not for ever.
-    async fn send(&mut self, output: Output) {
-        let output = match self.to.try_send(output) {
-            // Nobody listens any more: the program goes on unheard.
-            Ok(()) | Err(TrySendError::Closed(_)) => return,
-            Err(TrySendError::Full(_)) if self.given_up => return,
-            Err(TrySendError::Full(output)) => output,
-        };
-        self.held_up.begins();
-        let no_longer = async {
-            self.cancel.cancelled().await;
-            tokio::time::sleep(READ_AFTER_CANCEL).await;
-        };
-        tokio::select! {
-            // Either it's taken or nobody listens.
-            _ = self.to.send(output) => {}
-            () = no_longer => self.given_up = true,
-        }
-        self.held_up.ends();
-    }
-}
-
-/// Since when a reader hasn't held up the sandbox; none while one does.
-#[derive(Clone)]
-struct HeldUp(Arc<Mutex<Option<Instant>>>);
-
-impl Default for HeldUp {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(Some(Instant::now()))))
-    }
-}
-
-impl HeldUp {
-    fn begins(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn ends(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// Comes back when nobody has held up the sandbox for so long.
-    async fn not_for(&self, patience: Duration) {
-        loop {
-            let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let left = since.map_or(patience, |since| patience.saturating_sub(since.elapsed()));
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(left).await;
-        }
-    }
-}
-
-/// One output stream: what is left of its limit, and the begun character at its end.
-struct Stream {
-    left: usize,
-    held: Bytes,
-    truncated: bool,
-}
-
-impl Stream {
-    fn new(limit: usize) -> Self {
-        Self { left: limit, held: Bytes::new(), truncated: false }
-    }
-
-    /// What of `bytes` can be passed on now.
-    fn take(&mut self, bytes: Bytes) -> Option<Bytes> {
-        if self.truncated {
-            return None;
-        }
-        let mut bytes = if self.held.is_empty() {
-            bytes
-        } else {
-            let mut joined = BytesMut::from(std::mem::take(&mut self.held));
-            joined.extend_from_slice(&bytes);
-            joined.freeze()
-        };
-        if bytes.len() > self.left {
-            self.truncated = true;
-            bytes.truncate(self.left);
-            bytes.truncate(bytes.len() - unfinished(&bytes));
-        } else {
-            self.held = bytes.split_off(bytes.len() - unfinished(&bytes));
-        }
-        self.left -= bytes.len();
-        (!bytes.is_empty()).then_some(bytes)
-    }
-}
-
-/// How many bytes at the end begin a UTF-8 character that more bytes could finish: 0 to 3.
-fn unfinished(bytes: &[u8]) -> usize {
-    for back in 1..=bytes.len().min(3) {
-        let byte = bytes[bytes.len() - back];
-        if byte & 0b1100_0000 != 0b1000_0000 {
-            let width = match byte {
-                0xC2..=0xDF => 2,
-                0xE0..=0xEF => 3,
-                0xF0..=0xF4 => 4,
-                _ => 1,
-            };
-            return if width > back { back } else { 0 };
-        }
-    }
-    0
 }
