@@ -7,7 +7,9 @@ use std::{
 };
 
 use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
-use livecode::{Ceiling, Error, Languages, Limits, Result};
+use livecode::{Ceiling, Error, Languages, Limits, Result, process::Warm};
+
+use crate::warm;
 
 /// The HTTP API and the worker of livecode in one process.
 ///
@@ -47,6 +49,12 @@ pub struct Config {
     /// What happens where a protection can't be had on this machine
     #[arg(long, env, value_enum, default_value_t = Isolation::Strict)]
     pub isolation: Isolation,
+
+    /// How programs are started: off (the interpreter with the program), single-use (it has booted ahead and waits in a
+    /// sandbox for one program) or fork (each program gets a copy of one that has), for all languages or, as in
+    /// python=fork,java=off, for single ones (default: single-use for interpreters)
+    #[arg(long, env, value_name = "WAY")]
+    pub warm: Option<String>,
 
     /// Programs at a time (default: the number of cores)
     #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
@@ -156,6 +164,7 @@ impl Config {
                  ALLOW_ANONYMOUS=1 if that is meant, or listen on 127.0.0.1"
             )));
         }
+        self.warm()?;
         let within_one_process = self.database()? == Database::Memory || self.queue()? == QueueKind::Memory;
         if self.role != Role::All && within_one_process {
             return Err(Error::invalid(
@@ -206,6 +215,14 @@ impl Config {
             Some(_) | None => {
                 Err(Error::invalid("QUEUE_URL is not a queue known here: set database or memory:"))
             }
+        }
+    }
+
+    /// How the programs of these languages are started; for others the library knows.
+    pub fn warm(&self) -> Result<Vec<(String, Warm)>> {
+        match &self.warm {
+            Some(text) => warm::ways(text, &self.known_languages()?),
+            None => Ok(Vec::new()),
         }
     }
 

@@ -18,6 +18,7 @@ mod parts;
 mod problem;
 mod serve;
 mod sessions;
+mod warm;
 
 pub use self::{
     app::{App, app, worker_app},

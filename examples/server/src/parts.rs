@@ -58,7 +58,12 @@ fn runner(config: &Config) -> Result<Runner> {
                 Isolation::Strict => process::Isolation::Strict,
                 Isolation::BestEffort => process::Isolation::BestEffort,
             };
-            Ok(Runner::new(ProcessSandbox::builder().isolation(isolation).build()?))
+            let builder = ProcessSandbox::builder().isolation(isolation);
+            let builder = config
+                .warm()?
+                .into_iter()
+                .fold(builder, |builder, (language, way)| builder.warm(language, way));
+            Ok(Runner::new(builder.build()?))
         }
     }
 }
