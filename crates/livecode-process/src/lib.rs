@@ -9,6 +9,7 @@
 compile_error!("livecode-process knows the system calls of x86-64 and ARM64 only");
 
 mod cgroup;
+mod compiler;
 mod helper;
 #[cfg_attr(
     not(feature = "leave-out"),
@@ -18,6 +19,7 @@ mod layer;
 mod protocol;
 mod sandbox;
 mod seccomp;
+mod shared;
 mod streams;
 mod toolchain;
 mod verdict;

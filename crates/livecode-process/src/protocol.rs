@@ -37,7 +37,7 @@ pub(crate) struct Hello {
 
 /// The host's packet for a run, which the helper passes on to the run's init. Comes with these descriptors: the run's own
 /// socket, which the helper keeps; a [`Request`] as a sealed memory file, behind its length and before its files; the program's standard input, output and error; where
-/// there are two steps, the first one's output; where files are to be collected, a pipe for these. So a program's bytes are
+/// there are two steps, the first one's output; where anything is to be brought back, a pipe for that. So a program's bytes are
 /// never in the helper.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Begin {
@@ -66,6 +66,11 @@ pub(crate) struct Limits {
 pub(crate) struct Request {
     /// Relative path, and how many bytes of it follow this request in its memory file, in this order.
     pub(crate) files: Vec<(String, u64)>,
+    /// Whether what an earlier run's compile step left follows in place of the files.
+    pub(crate) begins: bool,
+    /// How large at most is what comes through the pipe before anything else, of what the first step of two left; nothing where
+    /// this is none or the step failed.
+    pub(crate) keep: Option<u64>,
     /// Relative paths. Of each comes through the pipe: 0 or 1, a length, and so many bytes of content or of a reason.
     pub(crate) collect: Vec<String>,
     /// The most bytes of all of them together.
@@ -289,7 +294,7 @@ message!(Limits {
     stack_bytes,
     cpu_millis,
 });
-message!(Request { files, collect, collect_bytes, steps });
+message!(Request { files, begins, keep, collect, collect_bytes, steps });
 message!(Command { path, argv, env });
 message!(Report {
     end,
@@ -336,11 +341,13 @@ mod tests {
     prop_compose! {
         fn request()(
             files in prop::collection::vec((".{0,20}", any::<u64>()), 0..4),
+            begins: bool,
+            keep: Option<u64>,
             collect in prop::collection::vec(".{0,20}", 0..4),
             collect_bytes: u64,
             steps in prop::collection::vec(command(), 0..3),
         ) -> Request {
-            Request { files, collect, collect_bytes, steps }
+            Request { files, begins, keep, collect, collect_bytes, steps }
         }
     }
 

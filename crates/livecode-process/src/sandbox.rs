@@ -4,24 +4,27 @@ use std::{
     collections::HashMap,
     fmt,
     os::unix::ffi::OsStrExt,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, TryLockError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use livecode_core::{Capabilities, Error, ExecutionSpec, Io, Outcome, Program, Result, Sandbox, Stdio, Step};
+use livecode_core::{
+    Capabilities, Error, ExecutionSpec, Io, Outcome, Program, Result, Reuse, Sandbox, Stdio, Step,
+};
 use rustix::fs::MemfdFlags;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cgroup::Parent,
+    compiler,
     helper::{Appearance, Helper, sealed},
     layer::LeftOut,
     protocol::{self, Begin, Command, Message, Request},
-    seccomp,
-    streams::{failed, feed, hear_end, inward, keep, outward, pass_on, take_files},
+    seccomp, shared,
+    streams::{brings, failed, feed, hear_end, inward, keep, keeps, outward, pass_on, take_back},
     toolchain::{Tool, Toolchains},
     verdict,
     warm::{Warm, WarmStats},
@@ -103,7 +106,7 @@ impl Builder {
     /// it; [`InvalidArgument`](livecode_core::ErrorKind::InvalidArgument) for what can't be shared;
     /// [`Internal`](livecode_core::ErrorKind::Internal).
     pub fn build(self) -> Result<ProcessSandbox> {
-        self.shared.iter().try_for_each(|path| check_shared(path))?;
+        self.shared.iter().try_for_each(|path| shared::check(path))?;
         let mut missing = Vec::new();
         if self.isolation == Isolation::BestEffort
             && let Err(error) = Parent::make(self.cgroup.as_deref())
@@ -125,38 +128,6 @@ impl Builder {
         inner.landlock = inner.helper(&Appearance { shown: inner.shared.clone() })?.landlock();
         Ok(ProcessSandbox { inner: Arc::new(inner) })
     }
-}
-
-/// What [`Builder::share`] says.
-fn check_shared(path: &Path) -> Result<()> {
-    let refuse = |reason: &str| Err(Error::invalid(format!("{} can't be shared: {reason}", path.display())));
-    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
-        return refuse("give it as an absolute path without '..'");
-    }
-    let real = match path.canonicalize() {
-        Ok(real) => real,
-        Err(error) => return refuse(&error.to_string()),
-    };
-    if real != path {
-        return refuse(&format!(
-            "it's reached by a link, which programs don't see: share {}",
-            real.display()
-        ));
-    }
-    if path.to_str().is_none() {
-        return refuse("its name is not UTF-8");
-    }
-    const OWN_FILES: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf"];
-    for own in ["/tmp", "/work", "/proc", "/dev", "/sys"].into_iter().chain(OWN_FILES).map(Path::new) {
-        {
-            if path.starts_with(own) || own.starts_with(path) {
-                return refuse(
-                    "it's in or above a place that is the program's own or the kernel's: keep it elsewhere",
-                );
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Runs each program in namespaces, a file system, a cgroup and behind a system call filter of its own.
@@ -251,12 +222,17 @@ impl Sandbox for ProcessSandbox {
         let (request, helper) = self.inner.prepare(program).await?;
         let begin = Begin {
             steps: steps(program).map(|step| limits(&step.limits)).collect(),
-            collects: !program.collect.is_empty(),
+            collects: brings(program),
         };
         let request = request.encode();
         let length = (request.len() as u64).to_le_bytes();
-        let contents = program.files.iter().map(|file| &file.content[..]);
-        let parts: Vec<&[u8]> = [&length[..], &request[..]].into_iter().chain(contents).collect();
+        let mut parts: Vec<&[u8]> = vec![&length[..], &request[..]];
+        match &program.reuse {
+            Reuse::Begin(artifact) => parts.push(artifact.as_bytes()),
+            Reuse::Nothing | Reuse::Keep { .. } => {
+                parts.extend(program.files.iter().map(|file| &file.content[..]));
+            }
+        }
         let request = sealed("request", &parts, MemfdFlags::empty()).map_err(failed("make a memory file"))?;
         let (socket, theirs) = UnixStream::pair().map_err(failed("make a socket"))?;
         let theirs = theirs.into_std().map_err(failed("make a socket"))?;
@@ -270,7 +246,7 @@ impl Sandbox for ProcessSandbox {
             Ok::<_, Error>(ours)
         };
         let compiler = one_more(program.compile.is_some())?;
-        let collected = one_more(!program.collect.is_empty())?;
+        let brought = one_more(begin.collects)?;
         helper.begin(&begin, given).await?;
 
         let ended = CancellationToken::new();
@@ -283,7 +259,7 @@ impl Sandbox for ProcessSandbox {
         let feed = async {
             tokio::select! { () = ended.cancelled() => {}, () = feed(stdin, io.stdin) => {} }
         };
-        let (report, (), out, err, compile_output, files) = tokio::join!(
+        let (report, (), out, err, compile_output, brought) = tokio::join!(
             report,
             feed,
             pass_on(stdout, Stdio::Stdout, io.output.clone()),
@@ -295,16 +271,25 @@ impl Sandbox for ProcessSandbox {
                 }
             },
             async {
-                match collected {
-                    Some(files) => take_files(files, &program.collect, ExecutionSpec::MAX_TOTAL_BYTES).await,
-                    None => Vec::new(),
+                match brought {
+                    Some(pipe) => take_back(pipe, program).await,
+                    None => Default::default(),
                 }
             },
         );
         let report = report?;
         out.and(err).map_err(failed("read the program's output"))?;
         let compile_output = compile_output.map_err(failed("read the compiler's output"))?;
-        verdict::outcome(program, &report, compile_output, files, &self.inner.missing)
+        verdict::outcome(program, &report, compile_output, brought, &self.inner.missing)
+    }
+
+    async fn compiler(&self, program: &Program) -> Result<Option<String>> {
+        // Looks them up, where they aren't known.
+        self.inner.prepare(program).await?;
+        let commands: Vec<&str> =
+            steps(program).filter_map(|step| step.command.first()).map(String::as_str).collect();
+        let tools = self.inner.toolchains.known(&commands);
+        Ok(tools.map(|tools| compiler::identity(&tools, &self.inner.shared)))
     }
 }
 
@@ -329,7 +314,7 @@ impl Inner {
             }
             tracing::warn!("a livecode-init is gone and is started again");
         }
-        self.shared.iter().try_for_each(|path| check_shared(path))?;
+        self.shared.iter().try_for_each(|path| shared::check(path))?;
         let cgroups =
             if self.missing.is_empty() { Some(Parent::make(self.cgroup.as_deref())?) } else { None };
         let helper = Arc::new(Helper::start(appearance, cgroups, &self.seccomp, self.left_out)?);
@@ -384,8 +369,12 @@ impl Inner {
         if encoded.len() != steps(program).count() {
             return Err(Error::invalid("a step has an empty command"));
         }
+        let begins = matches!(program.reuse, Reuse::Begin(_));
+        let files = program.files.iter().filter(|_| !begins);
         Ok(Request {
-            files: program.files.iter().map(|file| (file.path.clone(), file.content.len() as u64)).collect(),
+            files: files.map(|file| (file.path.clone(), file.content.len() as u64)).collect(),
+            begins,
+            keep: keeps(program),
             collect: program.collect.clone(),
             collect_bytes: ExecutionSpec::MAX_TOTAL_BYTES as u64,
             steps: encoded,

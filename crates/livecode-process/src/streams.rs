@@ -3,7 +3,7 @@
 use std::{io, os::fd::OwnedFd};
 
 use bytes::{Bytes, BytesMut};
-use livecode_core::{CollectedFile, Error, Output, Result, Stdio};
+use livecode_core::{Artifact, CollectedFile, Error, ExecutionSpec, Output, Program, Result, Reuse, Stdio};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -81,15 +81,35 @@ pub(crate) async fn keep(mut from: pipe::Receiver, limit: u64) -> io::Result<Str
     }
 }
 
-/// Takes the files that were asked for, `limit` bytes of them at most. What doesn't come says so.
-pub(crate) async fn take_files(
-    mut from: pipe::Receiver,
-    paths: &[String],
-    limit: usize,
-) -> Vec<CollectedFile> {
-    let mut files = Vec::with_capacity(paths.len());
-    let (mut left, mut is_whole) = (limit, true);
-    for path in paths {
+/// What is brought back of a run: of what its compile step left, and the files that it left itself.
+pub(crate) type Brought = (Option<Artifact>, Vec<CollectedFile>);
+
+/// Whether anything is to be brought back of a run.
+pub(crate) fn brings(program: &Program) -> bool {
+    keeps(program).is_some() || !program.collect.is_empty()
+}
+
+/// How large an artifact may be that is to be kept.
+pub(crate) fn keeps(program: &Program) -> Option<u64> {
+    match program.reuse {
+        Reuse::Keep { max_bytes } if program.compile.is_some() => Some(max_bytes),
+        Reuse::Keep { .. } | Reuse::Nothing | Reuse::Begin(_) => None,
+    }
+}
+
+/// Takes what is to be brought back. A file that doesn't come says why.
+pub(crate) async fn take_back(mut from: pipe::Receiver, program: &Program) -> Brought {
+    let (mut artifact, mut is_whole) = (None, true);
+    if let Some(max_bytes) = keeps(program) {
+        match take_file(&mut from, usize::try_from(max_bytes).unwrap_or(usize::MAX)).await {
+            Ok(Ok(bytes)) => artifact = Some(Artifact::new(bytes)),
+            Ok(Err(reason)) => tracing::debug!(reason, "what a compile step left is not kept"),
+            Err(_) => is_whole = false,
+        }
+    }
+    let mut files = Vec::with_capacity(program.collect.len());
+    let mut left = ExecutionSpec::MAX_TOTAL_BYTES;
+    for path in &program.collect {
         let mut content = Err("the run ended before it could be read".to_owned());
         if is_whole {
             match take_file(&mut from, left).await {
@@ -101,7 +121,7 @@ pub(crate) async fn take_files(
         left -= content.as_ref().map_or(0, Bytes::len);
         files.push(CollectedFile { path: path.clone(), content });
     }
-    files
+    (artifact, files)
 }
 
 async fn take_file(

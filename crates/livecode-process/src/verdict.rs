@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use livecode_core::{CollectedFile, Error, Outcome, Program, Result, Step, Termination, Usage};
+use livecode_core::{Error, Outcome, Program, Result, Reuse, Step, Termination, Usage};
 
-use crate::protocol::{End, Report};
+use crate::{
+    protocol::{End, Report},
+    streams::Brought,
+};
 
 /// What became of `program`.
 ///
@@ -15,7 +18,7 @@ pub(crate) fn outcome(
     program: &Program,
     report: &Report,
     compile_output: Option<String>,
-    files: Vec<CollectedFile>,
+    (artifact, files): Brought,
     unprotected: &[String],
 ) -> Result<Outcome> {
     let compiling = program.compile.is_some() && report.step == 0;
@@ -23,7 +26,9 @@ pub(crate) fn outcome(
         Some(compile) if compiling => compile,
         Some(_) | None => &program.run,
     };
-    let termination = match termination(step, report, program.compile.is_some(), unprotected.is_empty())? {
+    // One whose compile step was an earlier run's as well.
+    let has_compiler = program.compile.is_some() || matches!(program.reuse, Reuse::Begin(_));
+    let termination = match termination(step, report, has_compiler, unprotected.is_empty())? {
         ended @ (Termination::Exited { code: 0 } | Termination::Cancelled) => ended,
         ended if compiling => Termination::CompileFailed {
             message: ended.to_string().replacen("the program", "the compiler", 1),
@@ -43,6 +48,7 @@ pub(crate) fn outcome(
         compile_output,
         unprotected: unprotected.to_vec(),
         files,
+        artifact,
         ..Outcome::new(termination)
     })
 }

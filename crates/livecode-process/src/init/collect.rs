@@ -9,7 +9,11 @@ use std::{
 
 use crate::sys;
 
-/// Sends each: 0, its length and its content; or 1, and why it isn't sent.
+/// What a length is of: of a file's content, or of why it isn't sent.
+pub(crate) const CONTENT: u8 = 0;
+const REFUSAL: u8 = 1;
+
+/// Sends each: what follows, its length, and that.
 pub(crate) fn send(paths: &[String], limit: u64, to: &OwnedFd) -> io::Result<()> {
     let mut to = File::from(to.try_clone()?);
     let mut left = limit;
@@ -17,22 +21,26 @@ pub(crate) fn send(paths: &[String], limit: u64, to: &OwnedFd) -> io::Result<()>
         match open(path, left) {
             Ok((file, len)) => {
                 left -= len;
-                header(&mut to, 0, len)?;
+                header(&mut to, CONTENT, len)?;
                 if io::copy(&mut file.take(len), &mut to)? != len {
                     return Err(io::Error::other("a file shrank while it was read"));
                 }
             }
-            Err(error) => {
-                let reason = error.to_string();
-                header(&mut to, 1, reason.len() as u64)?;
-                to.write_all(reason.as_bytes())?;
-            }
+            Err(error) => refuse(&mut to, &error)?,
         }
     }
     Ok(())
 }
 
-fn header(to: &mut File, tag: u8, len: u64) -> io::Result<()> {
+/// Says why something isn't sent.
+pub(crate) fn refuse(to: &mut File, error: &io::Error) -> io::Result<()> {
+    // A path in it may be long.
+    let reason: String = error.to_string().chars().take(200).collect();
+    header(to, REFUSAL, reason.len() as u64)?;
+    to.write_all(reason.as_bytes())
+}
+
+pub(crate) fn header(to: &mut File, tag: u8, len: u64) -> io::Result<()> {
     to.write_all(&[&[tag], &len.to_le_bytes()[..]].concat())
 }
 

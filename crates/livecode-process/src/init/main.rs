@@ -12,6 +12,7 @@
 //!                 └── init …
 //! ```
 
+mod artifact;
 mod cgroup;
 mod collect;
 mod landlock;

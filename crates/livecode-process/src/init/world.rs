@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    artifact,
     cgroup::Entrances,
     collect, in_force, landlock,
     layer::Layer,
@@ -184,7 +185,11 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
     let Some(tenant) = receive_tenant(&world.control, landlock, own_cpu_ns)? else {
         return Ok(());
     };
-    match place_files(&tenant.request.files, &tenant.contents) {
+    let placed = match tenant.request.begins {
+        true => artifact::place(&tenant.contents),
+        false => place_files(&tenant.request.files, &tenant.contents),
+    };
+    match placed {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
             // As if the program had written them and met its limit.
@@ -341,6 +346,12 @@ fn run_step(
         end_all();
     }
     packets::send(&world.control, &ended)?;
+    if let (Some(max_bytes), Some(to)) = (tenant.request.keep, &tenant.streams.collect)
+        && !is_last
+        && status == 0
+    {
+        artifact::send(max_bytes, to)?;
+    }
     if let Some(to) = tenant.streams.collect.as_ref().filter(|_| is_last) {
         end_all();
         collect::send(&tenant.request.collect, tenant.request.collect_bytes, to)?;

@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use livecode_core::{Io, LimitRequest, Limits, Outcome, Owner, Program, Reuse, Runner, SourceFile, Step, Termination};
+use livecode_core::{
+    Io, LimitRequest, Limits, Outcome, Owner, Program, Reuse, Runner, SourceFile, Step, Termination,
+};
 use livecode_process::Layer;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

@@ -5,6 +5,7 @@
 
 #![expect(missing_docs, reason = "the name of a case is the clause that it holds")]
 
+mod artifacts;
 mod containment;
 mod limits;
 mod programs;
@@ -15,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{containment::*, limits::*, programs::*, streams::*};
+pub use self::{artifacts::*, containment::*, limits::*, programs::*, streams::*};
 use crate::{ExecutionSpec, LimitRequest, Outcome, Output, Result, Run, Runner, Sandbox, Termination};
 
 /// Makes a test of each clause of [`Sandbox`](crate::Sandbox). See [`conformance`](crate::conformance).
@@ -38,6 +39,14 @@ macro_rules! sandbox_suite {
             a_compiler_that_leaves_too_much_is_no_failure_of_ours
             a_compiler_that_hangs_is_a_compile_error
             what_the_compiler_met_is_not_held_against_the_program
+            a_run_begins_from_what_a_compile_step_left
+            whatever_a_compile_step_leaves_a_later_run_finds_the_same
+            what_a_program_does_is_not_kept
+            what_is_kept_is_what_the_finished_compile_step_left
+            a_compile_step_that_fails_is_not_kept
+            what_is_kept_has_its_limit
+            what_is_kept_counts_as_files_of_the_program
+            files_are_brought_back_from_a_run_that_begins_where_another_compiled
             a_tiny_limit_is_not_the_next_ones
             arguments_without_room_are_the_programs_failure
             the_environment_asked_for_is_the_programs_alone

@@ -87,7 +87,7 @@ pub async fn a_command_that_is_not_there_is_named<S: Sandbox>(sandbox: Arc<S>) {
 }
 
 /// A language whose compiler is a Python program that stands beside the source.
-fn compiled(sandbox: Arc<impl Sandbox>, compiler: &str) -> (Runner, ExecutionSpec) {
+pub(super) fn compiled(sandbox: Arc<impl Sandbox>, compiler: &str) -> (Runner, ExecutionSpec) {
     let mut languages = Languages::none();
     let run = ["python3", "out/program.py"];
     let mut language = Language::new("compiled", "main.src", run);
