@@ -3,7 +3,13 @@
 //! It has no dependency but std, so that one call of the compiler makes it: no second build of cargo's, no network, and
 //! nothing but the two of us in the process that sits between a stranger's program and the host.
 
-use std::{env, error::Error, path::PathBuf, process::Command};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/init");
@@ -12,16 +18,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     if env::var("CARGO_CFG_TARGET_OS")? != "linux" {
         return Err("livecode-process is for Linux: leave out the feature `process` on other systems".into());
     }
-    let program = PathBuf::from(env::var("OUT_DIR")?).join("livecode-init");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let library = out.join("livecode-warm.so");
+    // std asks for the compiler's runtime as a library of its own. An interpreter loads faster what has it in itself.
+    fs::write(out.join("libgcc_s.so"), "INPUT(-lgcc_eh -lgcc)")?;
+    let search = format!("-Lnative={}", out.display());
+    compile(&["--crate-type=cdylib", "--crate-name=livecode_warm", &search], "warm.rs", &library)?;
+    let program = out.join("livecode-init");
+    let fixed = ["--crate-type=bin", "--crate-name=livecode_init", "-Ctarget-feature=+crt-static"];
+    compile(&[&fixed[..], &["-Crelocation-model=static"]].concat(), "main.rs", &program)?;
+    println!("cargo::rustc-env=LIVECODE_WARM={}", library.display());
+    println!("cargo::rustc-env=LIVECODE_INIT={}", program.display());
+    Ok(())
+}
+
+fn compile(options: &[&str], source: &str, program: &Path) -> Result<(), Box<dyn Error>> {
     let mut compiler = Command::new(env::var("RUSTC")?);
     compiler
-        .args(["--edition=2024", "--crate-type=bin", "--crate-name=livecode_init", "--cap-lints=allow"])
+        .args(["--edition=2024", "--cap-lints=allow"])
         .args(["-Copt-level=2", "-Cpanic=abort", "-Cstrip=symbols", "-Clto=fat", "-Ccodegen-units=1"])
-        .args(["-Ctarget-feature=+crt-static", "-Crelocation-model=static"])
+        .args(options)
         .arg(format!("--target={}", env::var("TARGET")?))
         .arg("-o")
-        .arg(&program)
-        .arg("src/init/main.rs");
+        .arg(program)
+        .arg(Path::new("src/init").join(source))
+        // What the program carries of the library.
+        .env("LIVECODE_WARM", program.with_file_name("livecode-warm.so"));
     if env::var_os("CARGO_FEATURE_LEAVE_OUT").is_some() {
         compiler.args(["--cfg", "feature=\"leave-out\""]);
     }
@@ -31,11 +53,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let status = compiler.status()?;
     if !status.success() {
         return Err(format!(
-            "livecode-init did not compile ({status}): it's linked statically, which needs the C library's archive \
-             (Debian: libc6-dev, Fedora: glibc-static) or a musl target"
+            "{source} did not compile ({status}): livecode-init is linked statically, which needs the C library's \
+             archive (Debian: libc6-dev, Fedora: glibc-static) or a musl target"
         )
         .into());
     }
-    println!("cargo::rustc-env=LIVECODE_INIT={}", program.display());
     Ok(())
 }

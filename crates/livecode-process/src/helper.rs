@@ -10,7 +10,10 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,7 +31,8 @@ use rustix::{
 use crate::{
     cgroup::Parent,
     layer::{Layer, LeftOut},
-    protocol::{Begin, Hello, Message, READY},
+    protocol::{Hello, Message, Order, READY},
+    warm::{Kinds, WarmStats},
 };
 
 /// The program, static, of this build.
@@ -82,6 +86,10 @@ pub(crate) struct Helper {
     /// The same: its pid may be another's by the time we look, where the host reaps everybody's children.
     pidfd: OwnedFd,
     landlock: u8,
+    /// What it makes sandboxes ahead for.
+    pub(crate) kinds: Mutex<Kinds>,
+    /// What it last said of these.
+    pub(crate) stats: Mutex<WarmStats>,
     /// Removed after the helper's end, which fields' order sees to.
     _cgroups: Option<Parent>,
 }
@@ -97,6 +105,7 @@ impl Helper {
         cgroups: Option<Parent>,
         seccomp: &[u8],
         left_out: LeftOut,
+        warm_bytes: u64,
     ) -> Result<Self> {
         let privileged = may_administrate();
         if !privileged && rustix::process::geteuid().is_root() {
@@ -119,11 +128,20 @@ impl Helper {
             shown: shown(appearance),
             cgroups: cgroups.as_ref().map(Parent::controllers).unwrap_or_default(),
             cgroup_name: cgroups.as_ref().map(|cgroups| cgroups.name.clone()).unwrap_or_default(),
+            warm_bytes,
         };
         let fds: Vec<BorrowedFd<'_>> =
             cgroups.iter().flat_map(Parent::descriptors).map(AsFd::as_fd).collect();
         let greeted = send(socket.as_fd(), &hello.encode(), &fds, SendFlags::empty());
-        let mut helper = Self { socket: Some(socket), child, pidfd, landlock: 0, _cgroups: cgroups };
+        let mut helper = Self {
+            socket: Some(socket),
+            child,
+            pidfd,
+            landlock: 0,
+            kinds: Mutex::default(),
+            stats: Mutex::default(),
+            _cgroups: cgroups,
+        };
         greeted.map_err(internal("greet livecode-init"))?;
         helper.landlock = helper.hear_greeting()?;
         Ok(helper)
@@ -157,15 +175,15 @@ impl Helper {
         }
     }
 
-    /// Hands a run over, with the descriptors that [`Begin`] lists. Doesn't wait for its beginning.
+    /// Hands an order over, with the descriptors that [`Order`] lists. Doesn't wait for what comes of it.
     ///
     /// # Errors
     ///
     /// `Unavailable` where the helper is gone.
-    pub(crate) async fn begin(&self, begin: &Begin, fds: Vec<OwnedFd>) -> Result<()> {
+    pub(crate) async fn order(&self, order: &Order, fds: Vec<OwnedFd>) -> Result<()> {
         let socket = self.socket.as_ref().ok_or_else(gone)?;
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        let packet = begin.encode();
+        let packet = order.encode();
         match send(socket.as_fd(), &packet, &borrowed, SendFlags::DONTWAIT) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -33,6 +33,52 @@ pub(crate) struct Hello {
     pub(crate) cgroups: Vec<u8>,
     /// What those directories are called, all of them.
     pub(crate) cgroup_name: String,
+    /// The most memory that sandboxes made ahead may hold, in bytes.
+    pub(crate) warm_bytes: u64,
+}
+
+/// The host's further packets, each with its descriptors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// A run is to begin.
+    Run(Begin),
+    /// Programs of this kind are to find sandboxes made ahead from now on. Comes with its [`Booted`] as a sealed memory file.
+    Learn(Kind),
+    /// [`Counters`] are to be told, when as many sandboxes wait as should. Comes with a socket for them.
+    Tell,
+}
+
+/// A kind of program: what has to be the same for a sandbox that was made ahead to serve it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) id: u64,
+    /// The one that is to be forgotten for it.
+    pub(crate) forgets: Option<u64>,
+    /// Whether its interpreter is forked, in place of one booted for each.
+    pub(crate) forks: bool,
+    /// Of each step, as a program of this kind had them.
+    pub(crate) steps: Vec<Limits>,
+}
+
+/// What boots ahead, for the init of a sandbox alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Booted {
+    /// Of each step: what is started, if anything.
+    pub(crate) steps: Vec<Option<Command>>,
+    /// Files that have to be there for it, empty: only as long as it boots.
+    pub(crate) files: Vec<String>,
+}
+
+/// What became of the sandboxes made ahead, since the helper began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) waiting: u64,
+    pub(crate) waiting_bytes: u64,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) boots: u64,
+    pub(crate) failures: u64,
+    pub(crate) restarts: u64,
 }
 
 /// The host's packet for a run, which the helper passes on to the run's init. Comes with these descriptors: the run's own
@@ -45,6 +91,8 @@ pub(crate) struct Begin {
     pub(crate) steps: Vec<Limits>,
     /// Whether the last descriptor is there.
     pub(crate) collects: bool,
+    /// The kind of the program, where it was learned.
+    pub(crate) kind: Option<u64>,
 }
 
 /// What a step may use.
@@ -127,6 +175,7 @@ pub(crate) struct Report {
     /// Whether there was no room left for files at the end.
     pub(crate) files_full: bool,
     pub(crate) message: String,
+    pub(crate) counters: Counters,
 }
 
 /// A message that came damaged: both ends are ours, so a defect.
@@ -240,6 +289,30 @@ impl<A: Message, B: Message> Message for (A, B) {
     }
 }
 
+impl Message for Order {
+    fn write(&self, out: &mut Writer) {
+        match self {
+            Self::Run(begin) => {
+                0u8.write(out);
+                begin.write(out);
+            }
+            Self::Learn(kind) => {
+                1u8.write(out);
+                kind.write(out);
+            }
+            Self::Tell => 2u8.write(out),
+        }
+    }
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        match u8::read(from)? {
+            0 => Begin::read(from).map(Self::Run),
+            1 => Kind::read(from).map(Self::Learn),
+            2 => Ok(Self::Tell),
+            _ => Err(Damaged),
+        }
+    }
+}
+
 impl Message for End {
     fn write(&self, out: &mut Writer) {
         let (tag, status) = match self {
@@ -269,20 +342,29 @@ impl Message for End {
     }
 }
 
+/// A message is its members, one after the other.
 macro_rules! message {
     ($name:ident { $($field:ident),* $(,)? }) => {
-        impl Message for $name {
-            fn write(&self, out: &mut Writer) {
+        impl $crate::protocol::Message for $name {
+            fn write(&self, out: &mut $crate::protocol::Writer) {
                 $(self.$field.write(out);)*
             }
-            fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-                Ok(Self { $($field: Message::read(from)?),* })
+            fn read(
+                from: &mut $crate::protocol::Reader<'_>,
+            ) -> ::std::result::Result<Self, $crate::protocol::Damaged> {
+                Ok(Self { $($field: $crate::protocol::Message::read(from)?),* })
             }
         }
     };
 }
-message!(Hello { first_uid, seccomp, shown, cgroups, cgroup_name });
-message!(Begin { steps, collects });
+#[allow(unused_imports, reason = "init has messages of its own, the host has not")]
+pub(crate) use message;
+
+message!(Hello { first_uid, seccomp, shown, cgroups, cgroup_name, warm_bytes });
+message!(Begin { steps, collects, kind });
+message!(Kind { id, forgets, forks, steps });
+message!(Booted { steps, files });
+message!(Counters { waiting, waiting_bytes, hits, misses, boots, failures, restarts });
 message!(Limits {
     wall_ns,
     cpu_ns,
@@ -306,94 +388,8 @@ message!(Report {
     fork_failures,
     files_full,
     message,
+    counters,
 });
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{Begin, Command, End, Hello, Limits, Message, Report, Request};
-
-    fn bytes() -> impl Strategy<Value = Vec<u8>> {
-        prop::collection::vec(any::<u8>(), 0..40)
-    }
-
-    prop_compose! {
-        fn limits()(numbers: [u64; 5], small: [u32; 4]) -> Limits {
-            let [wall_ns, cpu_ns, memory_bytes, file_bytes, stack_bytes] = numbers;
-            let [processes, files, open_files, cpu_millis] = small;
-            Limits {
-                wall_ns, cpu_ns, memory_bytes, processes, file_bytes, files, open_files, stack_bytes, cpu_millis,
-            }
-        }
-    }
-
-    prop_compose! {
-        fn command()(
-            path in bytes(),
-            argv in prop::collection::vec(bytes(), 0..4),
-            env in prop::collection::vec(bytes(), 0..4),
-        ) -> Command {
-            Command { path, argv, env }
-        }
-    }
-
-    prop_compose! {
-        fn request()(
-            files in prop::collection::vec((".{0,20}", any::<u64>()), 0..4),
-            begins: bool,
-            keep: Option<u64>,
-            collect in prop::collection::vec(".{0,20}", 0..4),
-            collect_bytes: u64,
-            steps in prop::collection::vec(command(), 0..3),
-        ) -> Request {
-            Request { files, begins, keep, collect, collect_bytes, steps }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_request_arrives_as_it_was_sent(request in request()) {
-            prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
-        }
-
-        #[test]
-        fn a_beginning_arrives_as_it_was_sent(
-            steps in prop::collection::vec(limits(), 0..3),
-            collects: bool,
-        ) {
-            let begin = Begin { steps, collects };
-            prop_assert_eq!(Begin::decode(&begin.encode()), Ok(begin));
-        }
-
-        #[test]
-        fn a_report_arrives_as_it_was_sent(
-            status: i32,
-            kind in 0..7usize,
-            numbers: [u64; 4],
-            step: u32,
-            memory_peak_bytes: Option<u64>,
-            files_full: bool,
-            message in ".{0,40}",
-        ) {
-            let ends =
-                [End::Status(status), End::WallTime, End::CpuTime, End::Killed, End::NotStarted, End::Failed, End::NoWorld];
-            let [wall_ns, cpu_ns, oom_kills, fork_failures] = numbers;
-            let end = ends[kind];
-            let report = Report {
-                end, step, wall_ns, cpu_ns, memory_peak_bytes, oom_kills, fork_failures, files_full, message,
-            };
-            prop_assert_eq!(Report::decode(&report.encode()), Ok(report));
-        }
-
-        #[test]
-        fn what_is_damaged_is_refused_and_nothing_more(request in request(), cut: prop::sample::Index, noise in bytes()) {
-            let whole = request.encode();
-            prop_assert!(Request::decode(&whole[..cut.index(whole.len())]).is_err());
-            // Anything may come of these but a panic or an allocation beyond what was sent.
-            Hello::decode(&noise).ok();
-            Begin::decode(&noise).ok();
-            Report::decode(&noise).ok();
-        }
-    }
-}
+mod tests;

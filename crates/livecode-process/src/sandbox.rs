@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    ops::Add,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, TryLockError},
@@ -22,13 +23,16 @@ use crate::{
     compiler,
     helper::{Appearance, Helper, sealed},
     layer::LeftOut,
-    protocol::{self, Begin, Command, Message, Request},
+    protocol::{self, Begin, Command, Counters, Message, Order, Request},
     seccomp, shared,
-    streams::{brings, failed, feed, hear_end, inward, keep, keeps, outward, pass_on, take_back},
+    streams::{brings, failed, feed, hear, hear_end, inward, keep, keeps, outward, pass_on, take_back},
     toolchain::{Tool, Toolchains},
     verdict,
-    warm::{Warm, WarmStats},
+    warm::{Seen, Warm, WarmStats, way_of},
 };
+
+/// What sandboxes made ahead may hold where the host doesn't say.
+const WARM_BYTES: u64 = 512 << 20;
 
 /// How low the bar may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +54,7 @@ pub struct Builder {
     cgroup: Option<PathBuf>,
     shared: Vec<PathBuf>,
     warm: HashMap<String, Warm>,
+    warm_bytes: Option<u64>,
     left_out: LeftOut,
 }
 
@@ -89,6 +94,14 @@ impl Builder {
         self
     }
 
+    /// The most memory that sandboxes made ahead may hold while they wait, in bytes: 512 MiB without it. For each set of
+    /// directories that programs see: interpreters in `/usr` have one set, each in a place of its own has another.
+    #[must_use]
+    pub fn warm_bytes(mut self, bytes: u64) -> Self {
+        self.warm_bytes = Some(bytes);
+        self
+    }
+
     /// Leaves a layer of the protection out. Dangerous, and for this crate's own tests alone: they show by it what each
     /// layer is for.
     #[cfg(feature = "leave-out")]
@@ -118,6 +131,8 @@ impl Builder {
         let mut inner = Inner {
             cgroup: self.cgroup,
             shared: self.shared,
+            warm: self.warm,
+            warm_bytes: self.warm_bytes.unwrap_or(WARM_BYTES),
             left_out: self.left_out,
             missing,
             landlock: 0,
@@ -154,6 +169,8 @@ pub struct ProcessSandbox {
 struct Inner {
     cgroup: Option<PathBuf>,
     shared: Vec<PathBuf>,
+    warm: HashMap<String, Warm>,
+    warm_bytes: u64,
     left_out: LeftOut,
     /// What is not enforced.
     missing: Vec<String>,
@@ -187,12 +204,20 @@ impl ProcessSandbox {
     ///
     /// [`Unavailable`](livecode_core::ErrorKind::Unavailable) where the helper is gone.
     pub async fn warmed(&self) -> Result<()> {
+        for helper in self.inner.all_helpers() {
+            let (socket, theirs) = UnixStream::pair().map_err(failed("make a socket"))?;
+            let theirs = theirs.into_std().map_err(failed("make a socket"))?;
+            helper.order(&Order::Tell, vec![theirs.into()]).await?;
+            let counters: Counters = hear(socket).await?;
+            *helper.stats.lock().unwrap_or_else(PoisonError::into_inner) = counters.into();
+        }
         Ok(())
     }
 
     /// What became of the sandboxes made ahead.
     pub fn warm_stats(&self) -> WarmStats {
-        WarmStats::default()
+        let stats = |helper: Arc<Helper>| *helper.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inner.all_helpers().into_iter().map(stats).fold(WarmStats::default(), Add::add)
     }
 }
 
@@ -220,10 +245,9 @@ impl Sandbox for ProcessSandbox {
 
     async fn run(&self, program: &Program, io: Io, cancel: &CancellationToken) -> Result<Outcome> {
         let (request, helper) = self.inner.prepare(program).await?;
-        let begin = Begin {
-            steps: steps(program).map(|step| limits(&step.limits)).collect(),
-            collects: brings(program),
-        };
+        let limits: Vec<_> = steps(program).map(|step| limits(&step.limits)).collect();
+        let kind = self.inner.kind(program, &limits, &request.steps, &helper).await?;
+        let begin = Begin { steps: limits, collects: brings(program), kind };
         let request = request.encode();
         let length = (request.len() as u64).to_le_bytes();
         let mut parts: Vec<&[u8]> = vec![&length[..], &request[..]];
@@ -246,8 +270,8 @@ impl Sandbox for ProcessSandbox {
             Ok::<_, Error>(ours)
         };
         let compiler = one_more(program.compile.is_some())?;
-        let brought = one_more(begin.collects)?;
-        helper.begin(&begin, given).await?;
+        let brought = one_more(brings(program))?;
+        helper.order(&Order::Run(begin), given).await?;
 
         let ended = CancellationToken::new();
         let report = async {
@@ -278,6 +302,7 @@ impl Sandbox for ProcessSandbox {
             },
         );
         let report = report?;
+        *helper.stats.lock().unwrap_or_else(PoisonError::into_inner) = report.counters.into();
         out.and(err).map_err(failed("read the program's output"))?;
         let compile_output = compile_output.map_err(failed("read the compiler's output"))?;
         verdict::outcome(program, &report, compile_output, brought, &self.inner.missing)
@@ -294,6 +319,34 @@ impl Sandbox for ProcessSandbox {
 }
 
 impl Inner {
+    fn all_helpers(&self) -> Vec<Arc<Helper>> {
+        let helpers = self.helpers.lock().unwrap_or_else(PoisonError::into_inner);
+        helpers.values().filter(|helper| !helper.is_gone()).cloned().collect()
+    }
+
+    /// The kind of a program, where one that is like it came before.
+    async fn kind(
+        &self,
+        program: &Program,
+        limits: &[protocol::Limits],
+        commands: &[Command],
+        helper: &Helper,
+    ) -> Result<Option<u64>> {
+        let way = way_of(&self.warm, &program.language);
+        let seen = helper.kinds.lock().unwrap_or_else(PoisonError::into_inner).see(way, limits, commands);
+        match seen {
+            Seen::Rarely => Ok(None),
+            Seen::Known(id) => Ok(Some(id)),
+            Seen::Again(kind, booted) => {
+                let id = kind.id;
+                let booted = sealed("kind", &[&booted.encode()], MemfdFlags::empty())
+                    .map_err(failed("make a memory file"))?;
+                helper.order(&Order::Learn(kind), vec![booted]).await?;
+                Ok(Some(id))
+            }
+        }
+    }
+
     /// The helper for worlds of that appearance, where there is one that can be asked.
     fn running_helper(&self, appearance: &Appearance) -> Option<Arc<Helper>> {
         // While one is being started, whoever asks waits where nobody is held up.
@@ -317,7 +370,8 @@ impl Inner {
         self.shared.iter().try_for_each(|path| shared::check(path))?;
         let cgroups =
             if self.missing.is_empty() { Some(Parent::make(self.cgroup.as_deref())?) } else { None };
-        let helper = Arc::new(Helper::start(appearance, cgroups, &self.seccomp, self.left_out)?);
+        let helper =
+            Arc::new(Helper::start(appearance, cgroups, &self.seccomp, self.left_out, self.warm_bytes)?);
         helpers.insert(appearance.clone(), helper.clone());
         Ok(helper)
     }

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use livecode_core::{Artifact, CollectedFile, Error, ExecutionSpec, Output, Program, Result, Reuse, Stdio};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{UnixStream, unix::pipe},
     sync::mpsc,
 };
@@ -140,16 +140,18 @@ async fn take_file(
     Ok(if is_content { Ok(bytes.into()) } else { Err(String::from_utf8_lossy(&bytes).into_owned()) })
 }
 
+/// Waits for what the helper says on a socket of its own.
+pub(crate) async fn hear<T: Message>(mut socket: impl AsyncRead + Unpin) -> Result<T> {
+    let mut bytes = Vec::new();
+    socket.read_to_end(&mut bytes).await.map_err(failed("hear from livecode-init"))?;
+    T::decode(&bytes).map_err(|_| Error::unavailable("livecode-init died meanwhile: it can be tried again"))
+}
+
 /// Waits for the report that all is over; tells the helper where that is wanted sooner. Dropping the future closes the
 /// socket, which has the same effect.
 pub(crate) async fn hear_end(socket: UnixStream, cancel: &CancellationToken) -> Result<Report> {
     let (mut reading, mut writing) = socket.into_split();
-    let report = async {
-        let mut bytes = Vec::new();
-        reading.read_to_end(&mut bytes).await.map_err(failed("hear from livecode-init"))?;
-        Report::decode(&bytes)
-            .map_err(|_| Error::unavailable("livecode-init died during the run: it can be tried again"))
-    };
+    let report = hear(&mut reading);
     tokio::pin!(report);
     tokio::select! {
         biased;

@@ -1,5 +1,9 @@
 //! Sandboxes made ahead, in which the interpreter has booted and waits for its program.
 
+use std::collections::HashMap;
+
+use crate::protocol::{Booted, Command, Counters, Kind, Limits, Message};
+
 /// How programs of a language are started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,4 +38,117 @@ pub struct WarmStats {
     pub failures: u64,
     /// So many times an interpreter that is forked was replaced because it had died, which its programs didn't notice.
     pub restarts: u64,
+}
+
+/// The languages that are started warm unless the host says otherwise.
+const BY_ITSELF: [&str; 8] = ["python", "javascript", "typescript", "java", "ruby", "php", "perl", "bash"];
+
+/// How many kinds of program a helper makes sandboxes for, and how many it remembers to have seen.
+const KINDS: usize = 16;
+const SEEN: usize = 64;
+
+/// What an interpreter may hold while it boots.
+const BOOT_MEMORY: u64 = 1 << 30;
+
+/// How a language's programs are started, by what the host said.
+pub(crate) fn way_of(ways: &HashMap<String, Warm>, language: &str) -> Warm {
+    let by_itself = if BY_ITSELF.contains(&language) { Warm::SingleUse } else { Warm::Off };
+    ways.get(language).copied().unwrap_or(by_itself)
+}
+
+/// The kinds of program that a helper was told of. One that comes once only isn't worth it.
+#[derive(Debug, Default)]
+pub(crate) struct Kinds {
+    /// What the last programs were like, the latest last; with a number where the helper knows it.
+    seen: Vec<(Vec<u8>, Option<u64>)>,
+    told: u64,
+}
+
+/// How often a program's kind was seen.
+pub(crate) enum Seen {
+    Rarely,
+    /// It's known by this number.
+    Known(u64),
+    /// For the second time: the helper has to be told of it.
+    Again(Kind, Booted),
+}
+
+impl Kinds {
+    /// Takes notice of a program.
+    pub(crate) fn see(&mut self, way: Warm, limits: &[Limits], commands: &[Command]) -> Seen {
+        let Some((booted, limits)) = booted(way, limits, commands) else {
+            return Seen::Rarely;
+        };
+        let mut kind = Kind { id: 0, forgets: None, forks: way == Warm::Fork, steps: limits };
+        let like = [kind.encode(), booted.encode()].concat();
+        let Some(index) = self.seen.iter().position(|(seen, _)| *seen == like) else {
+            if self.seen.len() >= SEEN
+                && let Some(oldest) = self.seen.iter().position(|(_, id)| id.is_none())
+            {
+                self.seen.remove(oldest);
+            }
+            self.seen.push((like, None));
+            return Seen::Rarely;
+        };
+        let (like, known) = self.seen.remove(index);
+        let id = known.unwrap_or(self.told);
+        if known.is_none() {
+            self.told += 1;
+            if self.seen.iter().filter(|(_, id)| id.is_some()).count() >= KINDS
+                && let Some(oldest) = self.seen.iter_mut().find(|(_, id)| id.is_some())
+            {
+                kind.forgets = oldest.1.take();
+            }
+        }
+        self.seen.push((like, Some(id)));
+        if known.is_some() { Seen::Known(id) } else { Seen::Again(Kind { id, ..kind }, booted) }
+    }
+}
+
+/// What can boot before there is a program, and the limits that have to be the same.
+fn booted(way: Warm, limits: &[Limits], commands: &[Command]) -> Option<(Booted, Vec<Limits>)> {
+    let (program, compilers) = commands.split_last()?;
+    // What is in the work directory isn't there yet.
+    if way == Warm::Off || !program.path.starts_with(b"/") {
+        return None;
+    }
+    let mut steps: Vec<_> = compilers.iter().map(|_| None).collect();
+    steps.push(Some(program.clone()));
+    let names_a_file = |argument: &&Vec<u8>| {
+        !argument.starts_with(b"-") && argument.contains(&b'.') && !argument.contains(&b'/')
+    };
+    let files = program.argv.iter().skip(1).filter(names_a_file);
+    let files = files.filter_map(|name| String::from_utf8(name.clone()).ok()).collect();
+    // The others are put in force when there is a program.
+    let fixed = limits.iter().map(|limits| Limits {
+        wall_ns: 0,
+        cpu_ns: 0,
+        memory_bytes: BOOT_MEMORY,
+        cpu_millis: 1000,
+        ..*limits
+    });
+    Some((Booted { steps, files }, fixed.collect()))
+}
+
+impl From<Counters> for WarmStats {
+    fn from(counters: Counters) -> Self {
+        let Counters { waiting, waiting_bytes, hits, misses, boots, failures, restarts } = counters;
+        Self { waiting, waiting_bytes, hits, misses, boots, failures, restarts }
+    }
+}
+
+impl std::ops::Add for WarmStats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            waiting: self.waiting + other.waiting,
+            waiting_bytes: self.waiting_bytes + other.waiting_bytes,
+            hits: self.hits + other.hits,
+            misses: self.misses + other.misses,
+            boots: self.boots + other.boots,
+            failures: self.failures + other.failures,
+            restarts: self.restarts + other.restarts,
+        }
+    }
 }

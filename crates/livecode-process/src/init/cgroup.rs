@@ -69,6 +69,21 @@ impl Entrances {
         self.back.iter().try_for_each(join)
     }
 
+    /// How many are for all and for programs, and all of them in that order.
+    pub(crate) fn counted(&self) -> ((u32, u32), Vec<RawFd>) {
+        let count = |files: &[File]| u32::try_from(files.len()).unwrap_or(u32::MAX);
+        ((count(&self.for_all), count(&self.for_programs)), self.descriptors().collect())
+    }
+
+    /// The reverse.
+    pub(crate) fn from_counted((for_all, for_programs): (u32, u32), fds: &mut Vec<OwnedFd>) -> Self {
+        let mut take = |count: u32| {
+            let count = usize::try_from(count).unwrap_or(usize::MAX).min(fds.len());
+            fds.drain(..count).map(File::from).collect()
+        };
+        Self { for_all: take(for_all), for_programs: take(for_programs), back: take(for_programs) }
+    }
+
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.for_all.iter().chain(&self.for_programs).chain(&self.back).map(AsRawFd::as_raw_fd)
     }
@@ -76,6 +91,14 @@ impl Entrances {
 
 fn join(mut tasks: &File) -> io::Result<()> {
     tasks.write_all(b"0")
+}
+
+/// What a group's processes get of a processor that others want as well.
+#[derive(Clone, Copy)]
+pub(crate) enum Weight {
+    /// Next to nothing.
+    Idle,
+    Usual,
 }
 
 /// What the kernel counted of a step.
@@ -184,6 +207,41 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    /// Sets what it gets beside others.
+    pub(crate) fn weigh(&self, weight: Weight) -> io::Result<()> {
+        let (shares, weight) = match weight {
+            Weight::Idle => ("2", "1"),
+            Weight::Usual => ("1024", "100"),
+        };
+        for (kind, directory) in &self.directories {
+            let has = |controllers| kind & controllers == controllers;
+            if has(controller::V2 | controller::CPU) {
+                write(directory, "cpu.weight", weight)?;
+            } else if has(controller::CPU) {
+                write(directory, "cpu.shares", shares)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A process of the helper's own enters what holds memory and counts processes; on version 2 it was made in it.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        let counting = controller::MEMORY | controller::PIDS;
+        let counting =
+            self.directories.iter().filter(|(kind, _)| kind & controller::V2 == 0 && kind & counting != 0);
+        for (_, directory) in counting {
+            join(&File::from(sys::open_write(directory, "tasks")?))?;
+        }
+        Ok(())
+    }
+
+    /// What it holds now; none where nobody counts it.
+    pub(crate) fn memory_bytes(&self) -> Option<u64> {
+        let (kind, directory) = self.directories.iter().find(|(kind, _)| kind & controller::MEMORY != 0)?;
+        let v2 = kind & controller::V2 != 0;
+        read(directory, if v2 { "memory.current" } else { "memory.usage_in_bytes" })?.trim().parse().ok()
     }
 
     /// So much of what is counted was ours.

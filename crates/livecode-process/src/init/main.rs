@@ -12,9 +12,11 @@
 //!                 └── init …
 //! ```
 
+mod ahead;
 mod artifact;
 mod cgroup;
 mod collect;
+mod confine;
 mod landlock;
 #[path = "../layer.rs"]
 #[expect(
@@ -24,14 +26,18 @@ mod landlock;
 )]
 mod layer;
 mod packets;
+mod parked;
+mod pool;
 #[path = "../protocol.rs"]
 mod protocol;
 mod root;
 mod run;
 mod runs;
 mod sys;
+mod told;
 mod world;
 mod worlds;
+mod zygote;
 
 use std::{
     env,
@@ -59,8 +65,17 @@ pub(crate) fn in_force(layer: Layer) -> bool {
     #[cfg(not(feature = "leave-out"))]
     let left_out = LeftOut();
     #[cfg(feature = "leave-out")]
-    let left_out = LeftOut(env::args().nth(2).and_then(|bits| bits.parse().ok()).unwrap_or(0));
+    let left_out = LeftOut(left_out());
     !left_out.has(layer)
+}
+
+/// What is left out, as bits.
+pub(crate) fn left_out() -> u64 {
+    if cfg!(feature = "leave-out") {
+        env::args().nth(2).and_then(|bits| bits.parse().ok()).unwrap_or(0)
+    } else {
+        0
+    }
 }
 
 /// The flags of those namespaces that are not left out.

@@ -63,6 +63,10 @@ const HIDDEN: [&str; 8] = [
     "/proc/tty",
 ];
 
+/// What the loader reads before it loads a program, by this link: a file that is there only as long as an interpreter boots.
+const PRELOAD_LINK: &str = "/new/etc/ld.so.preload";
+pub(crate) const PRELOAD: &str = "/work/.livecode-preload";
+
 /// What our own directories and the program's entry file take, and are not counted.
 const OWN_INODES: u64 = 4;
 
@@ -101,6 +105,7 @@ pub(crate) fn build(shown: &[String]) -> io::Result<()> {
     for (path, text) in ACCOUNTS {
         fs::write(path, text)?;
     }
+    symlink(PRELOAD, PRELOAD_LINK)?;
     for device in DEVICES {
         let (from, to) = (format!("/old/dev/{device}"), format!("/new/dev/{device}"));
         fs::write(&to, "")?;
@@ -205,6 +210,13 @@ pub(crate) fn furnish((file_bytes, files): (u64, u32)) -> io::Result<()> {
         fs::create_dir(&directory)?;
         during(at, bind(&directory, at))?;
     }
+    env::set_current_dir("/work")
+}
+
+/// Gives an interpreter that boots outside a run's world a work directory, which nobody else sees.
+pub(crate) fn mount_for_boot() -> io::Result<()> {
+    let options = "size=1m,mode=755";
+    during("mount a work directory", mount("tmpfs", "/work", "tmpfs", MS_NOSUID | MS_NODEV, options))?;
     env::set_current_dir("/work")
 }
 

@@ -13,12 +13,16 @@ use std::{
 use crate::{
     cgroup::{Group, Parents},
     packets,
-    protocol::{Begin, End, Hello, Limits, Message, Report},
+    pool::Pool,
+    protocol::{Begin, End, Hello, Limits, Message, Order, Report},
     root::during,
-    run::{Run, in_cgroup, resize},
+    run::{Run, resize},
     sys::{self, PollFd},
-    worlds::{Vacant, Worlds},
+    worlds::{Content, Vacant, Worlds},
 };
+
+/// What an interpreter that boots ahead is loaded with.
+static LIBRARY: &[u8] = include_bytes!(env!("LIVECODE_WARM"));
 
 /// How long a cgroup whose processes are gone may refuse to be removed, and how often that is tried.
 const REMOVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(1));
@@ -36,6 +40,10 @@ pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents, landlock: 
         runs: Vec::new(),
         spare: None,
         usual: None,
+        pool: Pool::new(hello.warm_bytes),
+        library: sys::memory_file(LIBRARY)?,
+        processors: thread::available_parallelism().map_or(1, usize::from),
+        waiting: Vec::new(),
         empty: Vec::new(),
     };
     while serving.turn(host)? {}
@@ -43,14 +51,22 @@ pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents, landlock: 
     Ok(())
 }
 
-struct Serving<'a> {
-    parents: &'a Parents,
-    worlds: Worlds<'a>,
-    runs: Vec<Run>,
+/// The loop's state.
+pub(crate) struct Serving<'a> {
+    pub(crate) parents: &'a Parents,
+    pub(crate) worlds: Worlds<'a>,
+    pub(crate) runs: Vec<Run>,
     /// Made when there is nothing else to do, for one run: the next one needn't wait for it.
     spare: Option<Vacant>,
     /// What the last program might use: the next one's limits are likely the same. None where there's to be no spare one.
     usual: Option<Limits>,
+    /// The same for kinds of programs that come often, with the interpreter in it.
+    pub(crate) pool: Pool,
+    pub(crate) library: OwnedFd,
+    /// With so many runs there is no time for worlds that nobody asked for.
+    pub(crate) processors: usize,
+    /// Who wants to know when the pool is as it should be.
+    pub(crate) waiting: Vec<OwnedFd>,
     empty: Vec<Empty>,
 }
 
@@ -64,10 +80,17 @@ impl Serving<'_> {
         }
         let spare = self.spare.as_ref();
         polled.push(PollFd::readable_if_any(spare.map(|spare| &spare.control)));
+        for known in &self.pool.known {
+            let worlds = known.worlds.iter().map(|world| &world.control);
+            let zygote = known.zygote.as_ref().map(|zygote| &zygote.control);
+            polled.extend(worlds.chain(zygote).map(PollFd::readable));
+        }
         sys::poll(&mut polled, self.patience())?;
-        if polled.pop().is_some_and(|spare| spare.is_ready()) {
+        let mut pooled = polled.split_off(1 + 3 * self.runs.len()).into_iter().map(|fd| fd.is_ready());
+        if pooled.next() == Some(true) {
             self.hear_spare();
         }
+        self.hear_pool(pooled);
         // From the last to the first, so that an ended run can be taken out.
         for index in (0..self.runs.len()).rev() {
             let [wanted, news, death] = [1, 2, 3].map(|offset| polled[3 * index + offset].is_ready());
@@ -86,10 +109,20 @@ impl Serving<'_> {
             }
         }
         self.remove_empty();
-        if polled[0].is_ready() {
-            return self.take_request(host);
+        if polled[0].is_ready() && !self.take_order(host)? {
+            return Ok(false);
         }
-        self.make_spare();
+        for world in self.pool.superfluous() {
+            self.raze(world);
+        }
+        // Who waits comes before who may come.
+        let mut more = [PollFd::readable(host)];
+        sys::poll(&mut more, Some(0))?;
+        if !more[0].is_ready() {
+            self.make_spare();
+            self.make_ahead();
+        }
+        self.tell();
         Ok(true)
     }
 
@@ -97,7 +130,7 @@ impl Serving<'_> {
     fn make_spare(&mut self) {
         if let (Some(usual), None, []) = (&self.usual, &self.spare, &self.runs[..]) {
             let mut rest = Vec::new();
-            match self.worlds.make(usual, &mut rest) {
+            match self.worlds.make(usual, Content::Nothing, &mut rest) {
                 Ok(spare) => self.spare = Some(spare),
                 // The next run will say why.
                 Err(_) => self.usual = None,
@@ -119,7 +152,7 @@ impl Serving<'_> {
     }
 
     /// Takes leave of a world that no program was in.
-    fn raze(&mut self, world: Vacant) {
+    pub(crate) fn raze(&mut self, world: Vacant) {
         // Where it can't be killed or reaped it's dead already.
         sys::kill(&world.pidfd).ok();
         sys::reap(&world.pidfd).ok();
@@ -131,41 +164,58 @@ impl Serving<'_> {
         let now = Instant::now();
         let times = self.runs.iter().filter_map(Run::next_check);
         let removal = (!self.empty.is_empty()).then(|| now + REMOVAL.1);
-        let next = times.chain(removal).min()?;
+        let next = times.chain(removal).chain(self.pool.next_check()).min()?;
         // Rounded up, or the last millisecond would be spent in a busy loop.
         Some(
             i32::try_from(next.saturating_duration_since(now).as_micros().div_ceil(1000)).unwrap_or(i32::MAX),
         )
     }
 
-    fn take_request(&mut self, host: &OwnedFd) -> io::Result<bool> {
+    fn take_order(&mut self, host: &OwnedFd) -> io::Result<bool> {
         let mut packet = [0; packets::MAX_LEN];
         let (len, mut fds) = packets::receive(host, &mut packet)?;
         if len == 0 {
             return Ok(false);
         }
-        if !fds.is_empty() {
-            let run_host = fds.remove(0);
-            if let Err(error) = self.begin(&run_host, &packet[..len], &fds) {
-                let report = if error.kind() == io::ErrorKind::ResourceBusy {
-                    // It may not even have the memory of its empty world.
-                    Report { end: End::Status(sys::SIGKILL), oom_kills: 1, ..Report::default() }
-                } else {
-                    Report { end: End::NoWorld, message: error.to_string(), ..Report::default() }
-                };
-                report_to(&run_host, &report);
+        if fds.is_empty() {
+            return Ok(true);
+        }
+        let first = fds.remove(0);
+        match Order::decode(&packet[..len]) {
+            Ok(Order::Run(begin)) => {
+                if let Err(error) = self.begin(&first, begin, &packet[..len], &fds) {
+                    let report = if error.kind() == io::ErrorKind::ResourceBusy {
+                        // It may not even have the memory of its empty world.
+                        Report { end: End::Status(sys::SIGKILL), oom_kills: 1, ..Report::default() }
+                    } else {
+                        Report { end: End::NoWorld, message: error.to_string(), ..Report::default() }
+                    };
+                    report_to(&first, &report);
+                }
+            }
+            Ok(Order::Learn(kind)) => {
+                if let Some(forgotten) = self.pool.learn(kind, first) {
+                    self.forget(forgotten);
+                }
+            }
+            Ok(Order::Tell) => self.waiting.push(first),
+            Err(_) => {
+                let message = "the order is damaged".into();
+                report_to(&first, &Report { end: End::NoWorld, message, ..Report::default() });
             }
         }
         Ok(true)
     }
 
-    fn begin(&mut self, host: &OwnedFd, packet: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
-        let begin = Begin::decode(packet).map_err(|_| io::Error::other("the beginning is damaged"))?;
+    fn begin(&mut self, host: &OwnedFd, begin: Begin, packet: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
         let first = begin.steps.first().ok_or_else(|| io::Error::other("a request has no steps"))?;
         let host = host.try_clone()?;
-        let world = match self.enter_spare(first, packet, fds) {
+        let world = match self.enter_warm(begin.kind, first, packet, fds) {
             Some(world) => world,
-            None => self.enter_new(first, packet, fds)?,
+            None => match self.enter_spare(first, packet, fds) {
+                Some(world) => world,
+                None => self.enter_new(Content::Nothing, first, packet, fds)?,
+            },
         };
         self.usual = Some(*first);
         let Vacant { slot, group, control, pidfd, work, .. } = world;
@@ -191,20 +241,26 @@ impl Serving<'_> {
     /// Lets a program into the spare world, where there is one that is well and fits.
     fn enter_spare(&mut self, first: &Limits, packet: &[u8], fds: &[OwnedFd]) -> Option<Vacant> {
         let fits = |spare: &mut Vacant| spare.work.is_some() || spare.limits.room() == first.room();
-        let world = self.spare.take_if(fits)?;
-        if hand_over(&world, first, packet, fds).is_err() {
+        let mut world = self.spare.take_if(fits)?;
+        if hand_over(&mut world, first, packet, fds).is_err() {
             self.raze(world);
             return None;
         }
         Some(world)
     }
 
-    fn enter_new(&mut self, first: &Limits, packet: &[u8], fds: &[OwnedFd]) -> io::Result<Vacant> {
+    pub(crate) fn enter_new(
+        &mut self,
+        content: Content<'_>,
+        first: &Limits,
+        packet: &[u8],
+        fds: &[OwnedFd],
+    ) -> io::Result<Vacant> {
         let mut rest = Vec::new();
-        let made = self.worlds.make(first, &mut rest);
+        let made = self.worlds.make(first, content, &mut rest);
         rest.into_iter().for_each(|group| self.discard(Some(group)));
-        let world = made?;
-        match hand_over(&world, first, packet, fds) {
+        let mut world = made?;
+        match hand_over(&mut world, first, packet, fds) {
             Ok(()) => {}
             // Its init has failed already: what it says of that is yet to be heard.
             Err(error)
@@ -241,12 +297,13 @@ impl Serving<'_> {
             }
         };
         self.worlds.free(run.slot);
+        run.report.counters = self.pool.counters();
         report_to(&run.host, &run.report);
         // Behind the host's back: it's empty, and the kernel takes its time at times.
         self.discard(run.group);
     }
 
-    fn discard(&mut self, group: Option<Group>) {
+    pub(crate) fn discard(&mut self, group: Option<Group>) {
         let since = Instant::now();
         self.empty.extend(group.map(|group| Empty { group, since }));
     }
@@ -266,6 +323,9 @@ impl Serving<'_> {
         if let Some(spare) = self.spare.take() {
             self.raze(spare);
         }
+        for known in std::mem::take(&mut self.pool.known) {
+            self.forget(known);
+        }
         while !self.empty.is_empty() {
             self.remove_empty();
             thread::sleep(REMOVAL.1);
@@ -280,7 +340,7 @@ fn report_to(host: &OwnedFd, report: &Report) {
 }
 
 /// Lets the program in: its limits, and what init needs to know.
-fn hand_over(world: &Vacant, first: &Limits, packet: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
+pub(crate) fn hand_over(world: &mut Vacant, first: &Limits, packet: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
     if let Some(uid) = world.uid {
         // Whoever opens /dev/stdin opens the pipe anew.
         for stream in fds.iter().skip(1) {
@@ -290,9 +350,7 @@ fn hand_over(world: &Vacant, first: &Limits, packet: &[u8], fds: &[OwnedFd]) -> 
     if world.limits.room() != first.room() {
         resize(world.work.as_ref(), first)?;
     }
-    if let Some(group) = world.group.as_ref().filter(|_| world.limits != *first) {
-        during("limit the cgroup", group.limit(&in_cgroup(first)))?;
-    }
+    during("limit the cgroup", world.confine(first))?;
     let fds: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     during("hand over a run", packets::send_with(&world.control, packet, &fds))
 }

@@ -22,6 +22,7 @@ pub(crate) const CLONE_NEWUSER: u64 = 0x1000_0000;
 pub(crate) const CLONE_NEWPID: u64 = 0x2000_0000;
 pub(crate) const CLONE_NEWNET: u64 = 0x4000_0000;
 const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_PARENT: u64 = 0x8000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 pub(crate) const MS_RDONLY: c_ulong = 1;
@@ -165,10 +166,13 @@ unsafe extern "C" {
     fn c_setsid() -> c_int;
     fn getrlimit(resource: c_int, limit: *mut [u64; 2]) -> c_int;
     fn setrlimit(resource: c_int, limit: *const [u64; 2]) -> c_int;
+    fn prlimit(pid: c_int, resource: c_int, new: *const [u64; 2], old: *mut [u64; 2]) -> c_int;
     #[link_name = "dup2"]
     fn c_dup2(from: c_int, to: c_int) -> c_int;
     #[link_name = "execve"]
     fn c_execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    #[link_name = "fork"]
+    fn c_fork() -> c_int;
     #[link_name = "kill"]
     fn c_kill(pid: c_int, signal: c_int) -> c_int;
     fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut [i64; 18]) -> c_int;
@@ -205,7 +209,8 @@ pub(crate) fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Resul
     let mut args = CloneArgs {
         flags: namespaces | CLONE_PIDFD,
         pidfd: &raw mut pidfd as u64,
-        exit_signal: SIGCHLD,
+        // A child of our parent's has that of ours.
+        exit_signal: if namespaces & CLONE_PARENT == 0 { SIGCHLD } else { 0 },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -243,6 +248,15 @@ pub(crate) fn fork_as(
         die_with_parent()?;
     }
     forked
+}
+
+/// [`fork_as`] for a child of our parent's, where it comes to no harm when we end.
+pub(crate) fn fork_sibling_as(
+    user: Option<u32>,
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Fork> {
+    fork_as(user, namespaces | CLONE_PARENT, cgroup)
 }
 
 /// Keeps capabilities across changes of the effective user.
@@ -338,6 +352,16 @@ pub(crate) fn set_name(name: &CStr) -> io::Result<()> {
     check(unsafe { prctl(PR_SET_NAME, name.as_ptr()) }).map(drop)
 }
 
+/// What this process is called.
+pub(crate) fn own_name() -> io::Result<CString> {
+    const PR_GET_NAME: c_int = 16;
+    let mut name = [0u8; 16];
+    // SAFETY: the kernel writes 16 bytes at most, with a null among them.
+    check(unsafe { prctl(PR_GET_NAME, name.as_mut_ptr()) })?;
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(0);
+    c_string(&name[..end])
+}
+
 /// Gives up every capability in every set, for good.
 pub(crate) fn drop_capabilities() -> io::Result<()> {
     // All but keep-caps, each with its lock: root has no powers by being root, and nothing is raised on exec.
@@ -356,6 +380,21 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
     let none = [0u32; 6];
     // SAFETY: a header of version 3 for this process and the two triples of that version.
     check(unsafe { syscall(SYS_CAPSET, header.as_ptr(), none.as_ptr()) }).map(drop)
+}
+
+/// Keeps of all capabilities only those to be another user and, as one, to enter a cgroup of ours; beyond an exec.
+pub(crate) fn keep_few_powers() -> io::Result<()> {
+    const DAC_OVERRIDE: c_ulong = 1;
+    const SETUID: c_ulong = 7;
+    for capability in (0..).filter(|capability| ![DAC_OVERRIDE, SETUID].contains(capability)) {
+        match set_process(PR_CAPBSET_DROP, capability) {
+            Ok(()) => {}
+            // The one after the last that this kernel knows.
+            Err(error) if error.raw_os_error() == Some(22) && capability > 30 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    set_process(PR_SET_NO_NEW_PRIVS, 1)
 }
 
 pub(crate) fn install_seccomp(program: &[u8]) -> io::Result<()> {
@@ -381,6 +420,16 @@ pub(crate) fn lower_rlimit(resource: Resource, soft: u64, hard: u64) -> io::Resu
     check(unsafe { setrlimit(resource as c_int, &raw const limit) }).map(drop)
 }
 
+/// Lowers a limit of a process of ours; what is lower already stays so.
+pub(crate) fn limit_other(pid: i32, resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let mut limit = [0u64; 2];
+    // SAFETY: the pair lives through the call.
+    check(unsafe { prlimit(pid, resource as c_int, ptr::null(), &raw mut limit) })?;
+    limit = [soft.min(limit[1]), hard.min(limit[1])];
+    // SAFETY: as before.
+    check(unsafe { prlimit(pid, resource as c_int, &raw const limit, ptr::null_mut()) }).map(drop)
+}
+
 /// As high as it may be.
 pub(crate) fn raise_rlimit(resource: Resource) -> io::Result<()> {
     let mut limit = [0u64; 2];
@@ -392,7 +441,7 @@ pub(crate) fn raise_rlimit(resource: Resource) -> io::Result<()> {
 }
 
 pub(crate) fn dup2(from: &impl AsRawFd, to: RawFd) -> io::Result<()> {
-    // SAFETY: no memory is involved; only standard streams, which std doesn't own, are replaced.
+    // SAFETY: no memory is involved; only standard streams, which std doesn't own, and numbers that nobody has are replaced.
     check(unsafe { c_dup2(from.as_raw_fd(), to) }).map(drop)
 }
 
@@ -419,6 +468,19 @@ pub(crate) fn execve(path: &CStr, argv: &[CString], env: &[CString]) -> io::Erro
     // SAFETY: three things that live through the call: a string and two lists of strings that end with a null.
     unsafe { c_execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
     io::Error::last_os_error()
+}
+
+/// The C library's own fork, which keeps what it knows of the process true: for what goes on as a program without an exec.
+/// None in the child.
+pub(crate) fn fork_program() -> io::Result<Option<i32>> {
+    // SAFETY: as in `fork`.
+    let pid = check(unsafe { c_fork() })?;
+    Ok((pid > 0).then_some(pid as i32))
+}
+
+pub(crate) fn kill_pid(pid: i32) {
+    // SAFETY: no memory is involved. It fails where it's dead, which is fine.
+    unsafe { c_kill(pid, SIGKILL) };
 }
 
 pub(crate) fn kill_all_but_me() {
@@ -492,8 +554,18 @@ pub(crate) fn poll(fds: &mut [PollFd], timeout_ms: Option<i32>) -> io::Result<()
 /// CPU time of this process.
 pub(crate) fn own_cpu_ns() -> io::Result<u64> {
     const CLOCK_PROCESS_CPUTIME_ID: c_int = 2;
+    clock_ns(CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// CPU time of another process with all its threads: its clock's number is made of its pid, as clock_getcpuclockid(3) does.
+pub(crate) fn cpu_ns_of(pid: i32) -> io::Result<u64> {
+    const CPUCLOCK_SCHED: c_int = 2;
+    clock_ns(!pid << 3 | CPUCLOCK_SCHED)
+}
+
+fn clock_ns(clock: c_int) -> io::Result<u64> {
     let mut time = [0i64; 2];
     // SAFETY: a timespec, which has two words, lives through the call.
-    check(unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &raw mut time) })?;
+    check(unsafe { clock_gettime(clock, &raw mut time) })?;
     Ok(time[0].unsigned_abs() * 1_000_000_000 + time[1].unsigned_abs())
 }

@@ -1,11 +1,10 @@
 //! The inside of a run: the init of its PID namespace, and the program that it starts.
 
 use std::{
-    ffi::CString,
     fs::{self, File},
     io::{self, Read, Seek, Write},
+    mem,
     os::fd::{AsRawFd, OwnedFd},
-    path::PathBuf,
     process,
     time::Instant,
 };
@@ -13,12 +12,15 @@ use std::{
 use crate::{
     artifact,
     cgroup::Entrances,
-    collect, in_force, landlock,
+    collect,
+    confine::{Namespaces, check_cgroup, prepare, verify},
+    in_force, landlock,
     layer::Layer,
     packets,
-    protocol::{Begin, Command, Limits, Message, Request},
+    parked::{self, Ahead, Parked, strings},
+    protocol::{Command, Limits, Message, Order, Request},
     root::{self, during},
-    sys::{self, Fork, Resource},
+    sys,
 };
 
 /// Who a program is inside.
@@ -110,6 +112,10 @@ pub(crate) struct World<'a> {
     pub(crate) user: u32,
     /// Whether the helper may change groups: not where an ordinary user started it.
     pub(crate) clear_groups: bool,
+    /// What boots in here before there is a program.
+    pub(crate) ahead: Option<Ahead<'a>>,
+    /// The step whose interpreter we are a copy of, where we are one.
+    pub(crate) interpreter: Option<usize>,
 }
 
 /// A program, and what it was given.
@@ -124,19 +130,41 @@ struct Tenant {
     own_cpu_ns: u64,
 }
 
-/// Is the init of a run. What it holds of the helper's is closed first; its memory is a copy that no program can read.
-pub(crate) fn be_init(mut world: World<'_>) -> ! {
-    if let Err(error) = live(&mut world) {
-        let news = News::Failed(error.to_string()).encode();
-        // Where the helper is gone, so are we.
-        packets::send(&world.control, &news).ok();
+/// What follows a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Step,
+    Nothing,
+    /// This is the process that has become the program.
+    Program,
+}
+
+/// Is the init of a run. What it holds of the helper's is closed first; its memory is a copy that no program can read. Only
+/// comes back in a copy of an interpreter, in the process that is to be the program from there on.
+pub(crate) fn be_init(mut world: World<'_>) {
+    match live(&mut world) {
+        Ok(Next::Program) => {
+            // Its descriptors are closed.
+            mem::forget(world);
+            return;
+        }
+        Ok(Next::Step | Next::Nothing) => {}
+        Err(error) => {
+            let news = News::Failed(error.to_string()).encode();
+            // Where the helper is gone, so are we.
+            packets::send(&world.control, &news).ok();
+        }
     }
     sys::exit(0)
 }
 
-fn live(world: &mut World<'_>) -> io::Result<()> {
-    let mut keep: Vec<_> =
-        std::iter::once(world.control.as_raw_fd()).chain(world.entrances.descriptors()).collect();
+fn live(world: &mut World<'_>) -> io::Result<Next> {
+    let ahead = world.ahead.iter().flat_map(|ahead| [ahead.booted, ahead.library]);
+    let mut keep: Vec<_> = std::iter::once(&world.control)
+        .chain(ahead)
+        .map(AsRawFd::as_raw_fd)
+        .chain(world.entrances.descriptors())
+        .collect();
     if in_force(Layer::CloseOthers) {
         sys::close_others(&mut keep)?;
     }
@@ -180,10 +208,14 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
     if in_force(Layer::Verify) {
         during("check the confinement", verify(world.outside))?;
     }
+    let mut parked = match world.ahead {
+        Some(ahead) => parked::boot(world, ahead, landlock.as_ref())?.into_iter(),
+        None => Vec::new().into_iter(),
+    };
     packets::send_with(&world.control, &News::Furnished.encode(), &[sys::open_path("/work")?.as_raw_fd()])?;
     // Here it may be a while: no byte of a program's has been in this world so far.
     let Some(tenant) = receive_tenant(&world.control, landlock, own_cpu_ns)? else {
-        return Ok(());
+        return Ok(Next::Nothing);
     };
     let placed = match tenant.request.begins {
         true => artifact::place(&tenant.contents),
@@ -195,21 +227,39 @@ fn live(world: &mut World<'_>) -> io::Result<()> {
             // As if the program had written them and met its limit.
             const EXIT_1: i32 = 1 << 8;
             let news = News::Ended { wall_ns: 0, cpu_ns: 0, status: EXIT_1, files_full: true };
-            return packets::send(&world.control, &news.encode());
+            packets::send(&world.control, &news.encode())?;
+            return Ok(Next::Nothing);
         }
         Err(error) => return Err(error),
     }
-    let steps = tenant.request.steps.iter().zip(&tenant.limits);
-    for (index, (command, limits)) in steps.enumerate() {
+    for index in 0..tenant.limits.len() {
         if index > 0 {
             wait_for_go(&world.control)?;
         }
-        let is_last = index + 1 == tenant.limits.len();
-        if !run_step(world, &tenant, command, limits, is_last)? {
-            break;
+        match run_step(world, &tenant, index, parked.next().flatten())? {
+            Next::Step => {}
+            Next::Nothing => break,
+            Next::Program => {
+                mem::forget(tenant);
+                return Ok(Next::Program);
+            }
         }
     }
-    Ok(())
+    Ok(Next::Nothing)
+}
+
+impl Streams {
+    /// Standard input, output and error of a step.
+    fn of_step(&self, is_last: bool) -> io::Result<[OwnedFd; 3]> {
+        Ok(match (&self.compile, is_last) {
+            (Some(output), false) => {
+                [File::open("/dev/null")?.into(), output.try_clone()?, output.try_clone()?]
+            }
+            (None | Some(_), _) => {
+                [self.stdin.try_clone()?, self.stdout.try_clone()?, self.stderr.try_clone()?]
+            }
+        })
+    }
 }
 
 impl Limits {
@@ -230,7 +280,9 @@ fn receive_tenant(
     if len == 0 {
         return Ok(None);
     }
-    let begin = Begin::decode(&packet[..len]).map_err(|_| io::Error::other("the beginning is damaged"))?;
+    let Ok(Order::Run(begin)) = Order::decode(&packet[..len]) else {
+        return Err(io::Error::other("the beginning is damaged"));
+    };
     let mut fds = fds.into_iter();
     let mut descriptor = || fds.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
     let mut contents = File::from(descriptor()?);
@@ -279,50 +331,34 @@ fn place_files(files: &[(String, u64)], contents: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs a step to its end; says whether the next one may follow.
+/// Runs a step to its end, in the interpreter that waits for it, where there is one.
 fn run_step(
     world: &World<'_>,
     tenant: &Tenant,
-    command: &Command,
-    limits: &Limits,
-    is_last: bool,
-) -> io::Result<bool> {
-    let env = strings(&command.env)?;
-    let (path, argv) = (sys::c_string(command.path.clone())?, strings(&command.argv)?);
-    let (mut trouble, report) = io::pipe()?;
-    packets::send(&world.control, &News::Started { own_cpu_ns: tenant.own_cpu_ns }.encode())?;
+    index: usize,
+    parked: Option<Parked>,
+) -> io::Result<Next> {
+    let (command, limits) = (&tenant.request.steps[index], &tenant.limits[index]);
+    let is_last = index + 1 == tenant.limits.len();
+    let booted_ns = parked.as_ref().map_or(Ok(0), Parked::cpu_ns)?;
+    let news = News::Started { own_cpu_ns: tenant.own_cpu_ns + booted_ns };
+    packets::send(&world.control, &news.encode())?;
     let began = Instant::now();
-    let main = match sys::fork(0, None)? {
-        Fork::Child => {
-            let error = match prepare(world, tenant, limits, is_last, report.as_raw_fd()) {
-                Ok(()) => match sys::execve(&path, &argv, &env) {
-                    error if error.kind() == io::ErrorKind::ArgumentListTooLong => (b'a', error),
-                    error => (b'x', error),
-                },
-                Err(error) => (b'p', error),
-            };
-            // Where nobody listens, the exit status says it.
-            (&report).write_all(&[&[error.0], error.1.to_string().as_bytes()].concat()).ok();
-            sys::exit(127)
-        }
-        Fork::Parent { pid, .. } => pid,
+    let gone_on = parked.map(|parked| {
+        parked.go(tenant.streams.of_step(is_last)?.each_ref(), limits, world.cgroup.is_some())
+    });
+    let main = match gone_on {
+        Some(Ok(pid)) => pid,
+        // It died while it waited, or has to be another for such limits: as if there had been none.
+        Some(Err(_)) | None => match start(world, tenant, command, limits, index)? {
+            Started::Process(pid) => pid,
+            Started::Not(news) => {
+                packets::send(&world.control, &news.encode())?;
+                return Ok(Next::Nothing);
+            }
+            Started::Program => return Ok(Next::Program),
+        },
     };
-    drop(report);
-    let mut said = Vec::new();
-    trouble.read_to_end(&mut said)?;
-    if let Some((&kind, reason)) = said.split_first() {
-        let reason = String::from_utf8_lossy(reason).into_owned();
-        if kind == b'a' {
-            // As a shell says it: for the kernel its arguments are too many, or its stack too small for them.
-            const EXIT_126: i32 = 126 << 8;
-            let ended = News::Ended { wall_ns: 0, cpu_ns: 0, status: EXIT_126, files_full: false };
-            packets::send(&world.control, &ended.encode())?;
-            return Ok(false);
-        }
-        let news = if kind == b'x' { News::NotStarted(reason) } else { News::Failed(reason) };
-        packets::send(&world.control, &news.encode())?;
-        return Ok(false);
-    }
     let (status, cpu_ns) = loop {
         match sys::wait(-1) {
             Some((pid, status, cpu_ns)) if pid == main => break (status, cpu_ns),
@@ -356,143 +392,68 @@ fn run_step(
         end_all();
         collect::send(&tenant.request.collect, tenant.request.collect_bytes, to)?;
     }
-    Ok(status == 0 && !is_last)
+    Ok(if status == 0 && !is_last { Next::Step } else { Next::Nothing })
 }
 
-fn strings(list: &[Vec<u8>]) -> io::Result<Vec<CString>> {
-    list.iter().map(|bytes| sys::c_string(bytes.clone())).collect()
+/// What came of starting a step's process.
+enum Started {
+    Process(i32),
+    /// It could not be, or has ended in that.
+    Not(News),
+    /// We are it.
+    Program,
 }
 
-/// The last of our own instructions in the process that becomes the program.
-fn prepare(world: &World<'_>, tenant: &Tenant, step: &Limits, is_last: bool, report: i32) -> io::Result<()> {
-    during("enter the program's share", world.entrances.enter_for_programs())?;
-    if in_force(Layer::Session) {
-        sys::setsid()?;
-    }
-    let streams = &tenant.streams;
-    match (&streams.compile, is_last) {
-        (Some(output), false) => {
-            sys::dup2(&File::open("/dev/null")?, 0)?;
-            sys::dup2(output, 1)?;
-            sys::dup2(output, 2)?;
+fn start(
+    world: &World<'_>,
+    tenant: &Tenant,
+    command: &Command,
+    limits: &Limits,
+    index: usize,
+) -> io::Result<Started> {
+    let (path, argv, env) = strings(command)?;
+    let is_last = index + 1 == tenant.limits.len();
+    let (mut trouble, report) = io::pipe()?;
+    let pid = match sys::fork_program()? {
+        None => {
+            let prepared = tenant.streams.of_step(is_last).and_then(|streams| {
+                let keep = &mut [report.as_raw_fd()];
+                prepare(world, streams.each_ref(), tenant.landlock.as_ref(), limits, keep)?;
+                mem::forget(streams);
+                Ok(())
+            });
+            let error = match prepared {
+                Ok(()) if world.interpreter == Some(index) => {
+                    // Already closed.
+                    mem::forget(trouble);
+                    return Ok(Started::Program);
+                }
+                Ok(()) => match sys::execve(&path, &argv, &env) {
+                    error if error.kind() == io::ErrorKind::ArgumentListTooLong => (b'a', error),
+                    error => (b'x', error),
+                },
+                Err(error) => (b'p', error),
+            };
+            // Where nobody listens, the exit status says it.
+            (&report).write_all(&[&[error.0], error.1.to_string().as_bytes()].concat()).ok();
+            sys::exit(127)
         }
-        (None | Some(_), _) => {
-            sys::dup2(&streams.stdin, 0)?;
-            sys::dup2(&streams.stdout, 1)?;
-            sys::dup2(&streams.stderr, 2)?;
-        }
-    }
-    if let Some(rules) = &tenant.landlock {
-        during("confine it by Landlock", sys::landlock_restrict(rules))?;
-    }
-    // It closes itself on exec, which is how init learns of it.
-    if in_force(Layer::CloseOthers) {
-        sys::close_others(&mut [report])?;
-    }
-    // Where a cgroup counts, it has to be met first, for it tells of it.
-    let counted = world.cgroup.is_some();
-    let processes = u64::from(step.processes) * if counted { 2 } else { 1 } + 1;
-    // Stacks of threads, as large as the soft limit, count as data from the beginning, used or not.
-    let (data, stack) = if counted {
-        (u64::MAX, step.stack_bytes)
-    } else {
-        let stack = step.stack_bytes.min(8 << 20);
-        (step.memory_bytes.saturating_add(u64::from(step.processes) * stack), stack)
+        Some(pid) => pid,
     };
-    let open_files = u64::from(step.open_files);
-    // Whole seconds: where a cgroup counts, it's more exact and has to be met first.
-    let cpu_seconds = step.cpu_ns.div_ceil(1_000_000_000) + u64::from(counted);
-    for (resource, layer, soft, hard) in [
-        (Resource::Cpu, Layer::LimitCpu, cpu_seconds, cpu_seconds + 1),
-        (Resource::Fsize, Layer::LimitFsize, step.file_bytes, step.file_bytes),
-        (Resource::Data, Layer::LimitData, data, data),
-        (Resource::Stack, Layer::LimitStack, stack, step.stack_bytes),
-        // Not 0, with which a `core_pattern` with a pipe is started all the same: core(5).
-        (Resource::Core, Layer::LimitCore, 1, 1),
-        (Resource::Nproc, Layer::LimitNproc, processes, processes),
-        (Resource::Nofile, Layer::LimitNofile, open_files, open_files),
-        (Resource::Memlock, Layer::LimitMemlock, 64 << 10, 64 << 10),
-        (Resource::Sigpending, Layer::LimitSigpending, 1024, 1024),
-        (Resource::Msgqueue, Layer::LimitMsgqueue, 0, 0),
-        (Resource::Nice, Layer::LimitNice, 0, 0),
-        (Resource::Rtprio, Layer::LimitRtprio, 0, 0),
-    ] {
-        if in_force(layer) {
-            during("lower a resource limit", sys::lower_rlimit(resource, soft, hard))?;
+    drop(report);
+    let mut said = Vec::new();
+    trouble.read_to_end(&mut said)?;
+    let Some((&kind, reason)) = said.split_first() else {
+        return Ok(Started::Process(pid));
+    };
+    let reason = String::from_utf8_lossy(reason).into_owned();
+    Ok(Started::Not(match kind {
+        // As a shell says it: for the kernel its arguments are too many, or its stack too small for them.
+        b'a' => {
+            const EXIT_126: i32 = 126 << 8;
+            News::Ended { wall_ns: 0, cpu_ns: 0, status: EXIT_126, files_full: false }
         }
-    }
-    if in_force(Layer::Seccomp) {
-        during("install the system call filter", sys::install_seccomp(world.seccomp))?;
-    }
-    if in_force(Layer::Verify) {
-        during("check the confinement", verify_filter())?;
-    }
-    Ok(())
-}
-
-/// The namespaces that a process is in, by their links in `/proc`.
-pub(crate) struct Namespaces([(&'static str, PathBuf); 7]);
-
-impl Namespaces {
-    pub(crate) fn own() -> io::Result<Self> {
-        let mut all =
-            ["user", "pid", "mnt", "net", "ipc", "uts", "cgroup"].map(|name| (name, PathBuf::new()));
-        for (name, link) in &mut all {
-            *link = fs::read_link(format!("/proc/self/ns/{name}"))?;
-        }
-        Ok(Self(all))
-    }
-}
-
-/// Before the program's first instruction: whether the kernel says that we are where we mean to be. Only our own cgroup's
-/// end of the path is known here, and enough.
-fn check_cgroup(path: &str) -> io::Result<()> {
-    let cgroups = fs::read_to_string("/proc/self/cgroup")?;
-    let missing = ["memory", "pids", "cpu"].into_iter().find(|name| {
-        let is_in = |line: &&str| {
-            let mut parts = line.splitn(3, ':');
-            let controllers = parts.nth(1).unwrap_or_default();
-            // The one without names is the unified hierarchy.
-            controllers.is_empty() || controllers.split(',').any(|controller| controller == *name)
-        };
-        !cgroups.lines().filter(is_in).any(|line| line.ends_with(path))
-    });
-    match missing {
-        None => Ok(()),
-        Some(name) => Err(io::Error::other(format!("the process is not in the cgroup {path} of {name}"))),
-    }
-}
-
-/// Reads back from the kernel what must be in force, and what a process hands on to those that it starts. Fails closed.
-fn verify(outside: &Namespaces) -> io::Result<()> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let none = "0000000000000000";
-    let expected = [
-        ("NoNewPrivs:", "1"),
-        ("CapInh:", none),
-        ("CapPrm:", none),
-        ("CapEff:", none),
-        ("CapBnd:", none),
-        ("CapAmb:", none),
-    ];
-    for (name, value) in expected {
-        let found = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        if found != Some(value) {
-            return Err(io::Error::other(format!("{name} is {found:?}, not {value}")));
-        }
-    }
-    for ((name, inside), (_, outside)) in Namespaces::own()?.0.iter().zip(&outside.0) {
-        if inside == outside {
-            return Err(io::Error::other(format!("the {name} namespace is not the run's own")));
-        }
-    }
-    Ok(())
-}
-
-/// The same for the filter, in the process that becomes the program: what `Seccomp:` in its status would say.
-fn verify_filter() -> io::Result<()> {
-    match sys::get_process(sys::PR_GET_SECCOMP)? {
-        sys::SECCOMP_MODE_FILTER => Ok(()),
-        mode => Err(io::Error::other(format!("Seccomp: is {mode}, not 2"))),
-    }
+        b'x' => News::NotStarted(reason),
+        _ => News::Failed(reason),
+    }))
 }

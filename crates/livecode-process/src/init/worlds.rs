@@ -1,17 +1,25 @@
 //! Makes worlds: a cgroup and namespaces, with an init in them that furnishes them and waits for its program.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    time::Instant,
+};
 
 use crate::{
-    cgroup::{Entrances, Group, Parents},
+    cgroup::{Entrances, Group, Parents, Weight},
+    confine::Namespaces,
     in_force,
     layer::Layer,
-    map_ids, namespaces, packets,
+    left_out, map_ids, namespaces, packets,
+    parked::Ahead,
     protocol::{Hello, Limits},
     root::during,
     run::in_cgroup,
     sys::{self, Fork},
-    world::{INSIDE_ID, Namespaces, World, be_init},
+    told::{Copied, Settings, Told},
+    world::{INSIDE_ID, World, be_init},
+    zygote::Zygote,
 };
 
 const NAMESPACES: [(u64, Option<Layer>); 6] = [
@@ -31,6 +39,9 @@ const ENOUGH_MEMORY: u64 = 16 << 20;
 const ENOUGH_PROCESSES: u32 = 16;
 const ENOUGH_CPU_MILLIS: u32 = 1000;
 
+/// What a fork server may hold at the least: it makes more copies than its program makes.
+const ZYGOTE_MEMORY: u64 = 256 << 20;
+
 /// A world that no program is in yet.
 pub(crate) struct Vacant {
     pub(crate) slot: u32,
@@ -43,6 +54,20 @@ pub(crate) struct Vacant {
     pub(crate) work: Option<OwnedFd>,
     /// What it was made for.
     pub(crate) limits: Limits,
+    pub(crate) made: Instant,
+    /// What it held when it was ready; 0 where nobody counts it.
+    pub(crate) bytes: u64,
+    /// Whether its processes get next to nothing of a processor that others want.
+    pub(crate) is_idle: bool,
+}
+
+/// What is in a world before its program.
+pub(crate) enum Content<'a> {
+    Nothing,
+    /// Interpreters that boot in it.
+    Booted(Ahead<'a>),
+    /// The copy of one.
+    Copy(&'a mut Zygote),
 }
 
 impl Vacant {
@@ -52,6 +77,28 @@ impl Vacant {
             Ok((1, fds)) => self.work = fds.into_iter().next(),
             Ok(_) | Err(_) => return false,
         }
+        self.bytes = self.group.as_ref().and_then(Group::memory_bytes).unwrap_or(0);
+        self.is_ready()
+    }
+
+    /// Puts in force what its cgroup limits.
+    pub(crate) fn confine(&mut self, limits: &Limits) -> io::Result<()> {
+        let counts = |limits: &Limits| (limits.memory_bytes, limits.processes, limits.cpu_millis);
+        if let Some(group) = &self.group {
+            if counts(&self.limits) != counts(limits) {
+                group.limit(&in_cgroup(limits))?;
+            }
+            if self.is_idle {
+                group.weigh(Weight::Usual)?;
+            }
+        }
+        self.is_idle = false;
+        let (file_bytes, files) = self.limits.room();
+        self.limits = Limits { file_bytes, files, ..*limits };
+        Ok(())
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
         self.work.is_some()
     }
 }
@@ -75,7 +122,13 @@ impl<'a> Worlds<'a> {
 
     /// Makes one for a program with these limits. Doesn't wait for it to be furnished. What's left of one that fails is put
     /// into `rest`.
-    pub(crate) fn make(&mut self, limits: &Limits, rest: &mut Vec<Group>) -> io::Result<Vacant> {
+    pub(crate) fn make(
+        &mut self,
+        limits: &Limits,
+        content: Content<'_>,
+        rest: &mut Vec<Group>,
+    ) -> io::Result<Vacant> {
+        let (made, is_idle) = (Instant::now(), matches!(content, Content::Booted(_)));
         let slot = self.free_slots.pop().unwrap_or_else(|| {
             self.slots += 1;
             self.slots - 1
@@ -87,10 +140,10 @@ impl<'a> Worlds<'a> {
             ..*limits
         };
         let mut group = None;
-        let made = self.make_in(slot, limits, &mut group);
-        match made {
+        match self.make_in(slot, limits, content, &mut group) {
             Ok((control, pidfd)) => {
-                Ok(Vacant { slot, uid: self.uid(slot), group, control, pidfd, work: None, limits: *limits })
+                let (uid, limits, work, bytes) = (self.uid(slot), *limits, None, 0);
+                Ok(Vacant { slot, uid, group, control, pidfd, work, limits, made, bytes, is_idle })
             }
             Err(error) => {
                 self.free(slot);
@@ -113,6 +166,7 @@ impl<'a> Worlds<'a> {
         &mut self,
         slot: u32,
         limits: &Limits,
+        content: Content<'_>,
         made: &mut Option<Group>,
     ) -> io::Result<(OwnedFd, OwnedFd)> {
         if slot >= WORLDS_AT_A_TIME {
@@ -128,6 +182,9 @@ impl<'a> Worlds<'a> {
             let group = during("make a cgroup", self.parents.make_group(self.made.to_string()))?;
             let group = made.insert(group);
             during("limit the cgroup", group.limit(&in_cgroup(limits)))?;
+            if matches!(content, Content::Booted(_)) {
+                during("lower its weight", group.weigh(Weight::Idle))?;
+            }
             if in_force(Layer::CgroupEntry) {
                 entrances = during("open the cgroup", self.parents.entrances(group))?;
             }
@@ -137,33 +194,97 @@ impl<'a> Worlds<'a> {
         let entered = group.filter(|_| in_force(Layer::CgroupEntry)).and_then(Group::unified);
         // Who makes a user namespace pays for what is counted by user in it, such as pending signals and inotify's: else all
         // runs and the host's root would share one purse.
-        match during("make namespaces", sys::fork_as(payer, namespaces(&NAMESPACES), entered))? {
-            Fork::Child => be_init(World {
-                room: limits.room(),
-                control: inner,
-                entrances,
-                seccomp: &self.hello.seccomp,
-                landlock: self.landlock,
-                shown: &self.hello.shown,
-                cgroup: group.map(|_| format!("/{}/{}", self.parents.name, self.made)),
-                outside: &self.outside,
-                user: if in_force(Layer::UserNamespace) { INSIDE_ID } else { uid },
-                clear_groups: self.hello.first_uid.is_some() && in_force(Layer::Groups),
-            }),
-            Fork::Parent { pid, pidfd } => {
-                let may_set_groups = self.hello.first_uid.is_some();
-                let mapped = if in_force(Layer::UserNamespace) {
-                    map_ids(&format!("/proc/{pid}"), INSIDE_ID, (uid, uid), may_set_groups)
-                } else {
-                    Ok(())
-                };
-                let ready = mapped.and_then(|()| packets::send(&control, b"g"));
-                if let Err(error) = during("map the user namespace", ready) {
-                    sys::kill(&pidfd)?;
-                    sys::reap(&pidfd)?;
-                    return Err(error);
-                }
-                Ok((control, pidfd))
+        let namespaces = namespaces(&NAMESPACES);
+        let user = if in_force(Layer::UserNamespace) { INSIDE_ID } else { uid };
+        let clear_groups = self.hello.first_uid.is_some() && in_force(Layer::Groups);
+        let cgroup = group.map(|_| format!("/{}/{}", self.parents.name, self.made));
+        let room = limits.room();
+        let ahead = match content {
+            Content::Copy(zygote) => {
+                let (kinds, entrances) = entrances.counted();
+                let copied =
+                    Copied { payer, namespaces, room, user, clear_groups, cgroup, entrances: kinds };
+                let fds: Vec<_> = [inner.as_raw_fd()]
+                    .into_iter()
+                    .chain(entrances)
+                    .chain(entered.map(|directory| directory.as_raw_fd()))
+                    .collect();
+                let (pid, pidfd) = during("copy an interpreter", zygote.copy(&Told::Copy(copied), &fds))?;
+                return self.admit(pid, pidfd, control, uid);
+            }
+            Content::Booted(ahead) => Some(ahead),
+            Content::Nothing => None,
+        };
+        match during("make namespaces", sys::fork_as(payer, namespaces, entered))? {
+            Fork::Child => {
+                be_init(World {
+                    room,
+                    control: inner,
+                    entrances,
+                    seccomp: &self.hello.seccomp,
+                    landlock: self.landlock,
+                    shown: &self.hello.shown,
+                    cgroup,
+                    outside: &self.outside,
+                    user,
+                    clear_groups,
+                    ahead,
+                    interpreter: None,
+                });
+                sys::exit(0)
+            }
+            Fork::Parent { pid, pidfd } => self.admit(pid, pidfd, control, uid),
+        }
+    }
+
+    /// Tells a new init who it is, and that it may go on.
+    fn admit(
+        &self,
+        pid: i32,
+        pidfd: OwnedFd,
+        control: OwnedFd,
+        uid: u32,
+    ) -> io::Result<(OwnedFd, OwnedFd)> {
+        let may_set_groups = self.hello.first_uid.is_some();
+        let mapped = if in_force(Layer::UserNamespace) {
+            map_ids(&format!("/proc/{pid}"), INSIDE_ID, (uid, uid), may_set_groups)
+        } else {
+            Ok(())
+        };
+        let ready = mapped.and_then(|()| packets::send(&control, b"g"));
+        if let Err(error) = during("map the user namespace", ready) {
+            sys::kill(&pidfd)?;
+            sys::reap(&pidfd)?;
+            return Err(error);
+        }
+        Ok((control, pidfd))
+    }
+
+    /// What a fork server has to know.
+    pub(crate) fn settings(&self, step: usize) -> Settings {
+        Settings {
+            seccomp: self.hello.seccomp.clone(),
+            landlock: self.landlock,
+            shown: self.hello.shown.clone(),
+            left_out: left_out(),
+            step: u32::try_from(step).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// A cgroup for a fork server, where there are cgroups.
+    pub(crate) fn group_of_zygote(&mut self, limits: &Limits) -> io::Result<Option<Group>> {
+        if self.parents.directories.is_empty() {
+            return Ok(None);
+        }
+        self.made += 1;
+        let group = during("make a cgroup", self.parents.make_group(self.made.to_string()))?;
+        let limits =
+            Limits { memory_bytes: limits.memory_bytes.max(ZYGOTE_MEMORY), processes: 64, ..*limits };
+        match group.limit(&limits) {
+            Ok(()) => Ok(Some(group)),
+            Err(error) => {
+                self.parents.remove(&group).ok();
+                during("limit the cgroup", Err(error))
             }
         }
     }

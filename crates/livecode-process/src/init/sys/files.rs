@@ -3,9 +3,12 @@
 use std::{
     ffi::{c_char, c_int, c_long, c_uint, c_void},
     fs::File,
-    io,
+    io::{self, Write},
     mem::size_of,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::fs::PermissionsExt,
+    },
     ptr,
 };
 
@@ -36,6 +39,7 @@ unsafe extern "C" {
     fn openat(directory: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
     fn mkdirat(directory: c_int, path: *const c_char, mode: c_uint) -> c_int;
     fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
+    fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
     #[link_name = "umask"]
     fn c_umask(mask: c_uint) -> c_uint;
     #[link_name = "statfs"]
@@ -102,6 +106,24 @@ pub(crate) fn open_beneath(path: &str) -> io::Result<File> {
     })?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { File::from_raw_fd(fd as RawFd) })
+}
+
+/// A file in memory with these bytes, closed on exec, for others to map.
+pub(crate) fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
+    const MFD_CLOEXEC: c_uint = 1;
+    const MFD_EXEC: c_uint = 0x10;
+    let make = |flags| {
+        // SAFETY: a string that lives through the call.
+        check(unsafe { memfd_create(c"livecode-warm".as_ptr(), flags) })
+    };
+    // Kernels before 6.3 don't know the flag, and need it not.
+    let fd = make(MFD_CLOEXEC | MFD_EXEC).or_else(|_| make(MFD_CLOEXEC))?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let mut file = unsafe { File::from_raw_fd(fd as RawFd) };
+    file.write_all(bytes)?;
+    // What is opened by its name in /proc is opened anew: nobody else may write it.
+    file.set_permissions(PermissionsExt::from_mode(0o555))?;
+    Ok(file.into())
 }
 
 /// Whether a file system has no room left, for another byte or another file.

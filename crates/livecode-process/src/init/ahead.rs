@@ -1,0 +1,185 @@
+//! What the helper's loop does for programs that haven't come yet.
+
+use std::os::fd::OwnedFd;
+
+use crate::{
+    packets,
+    parked::Ahead,
+    pool::Known,
+    protocol::{Limits, Message},
+    runs::{Serving, hand_over},
+    worlds::{Content, Vacant},
+    zygote::Zygote,
+};
+
+impl Serving<'_> {
+    /// Lets a program into a world that was made ahead for its kind, or into one whose interpreter is a copy.
+    pub(crate) fn enter_warm(
+        &mut self,
+        kind: Option<u64>,
+        first: &Limits,
+        packet: &[u8],
+        fds: &[OwnedFd],
+    ) -> Option<Vacant> {
+        let (index, world) = self.pool.take(kind?, first);
+        let index = index?;
+        if let Some(mut world) = world {
+            if hand_over(&mut world, first, packet, fds).is_ok() {
+                self.pool.counters.hits += 1;
+                return Some(world);
+            }
+            self.raze(world);
+        }
+        if let Some(mut zygote) = self.pool.known[index].zygote.take_if(|zygote| zygote.is_ready) {
+            let entered = self.enter_new(Content::Copy(&mut zygote), first, packet, fds);
+            match entered {
+                Ok(world) => {
+                    self.pool.known[index].zygote = Some(zygote);
+                    self.pool.counters.hits += 1;
+                    return Some(world);
+                }
+                // Whatever it was, there is the other way.
+                Err(_) => self.lose(index, zygote),
+            }
+        }
+        self.pool.counters.misses += 1;
+        None
+    }
+
+    /// Makes what should be there and isn't, one at a time, as long as it takes no time from programs.
+    pub(crate) fn make_ahead(&mut self) {
+        if self.runs.len() >= self.processors {
+            return;
+        }
+        self.renew_zygotes();
+        let Some(index) = self.pool.wanting() else { return };
+        let mut zygote = self.pool.known[index].zygote.take();
+        let known = &self.pool.known[index];
+        let Some(limits) = known.limits().copied() else { return };
+        let mut rest = Vec::new();
+        let made = match &mut zygote {
+            Some(zygote) if zygote.is_ready => {
+                self.worlds.make(&limits, Content::Copy(zygote), &mut rest)
+            }
+            // It will be, or there is none.
+            Some(_) | None if known.kind.forks && !known.is_hopeless() => {
+                self.pool.known[index].zygote = zygote;
+                return;
+            }
+            Some(_) | None => {
+                let (booted, limits_of_steps) = (&known.booted, &known.kind.steps[..]);
+                let ahead = Ahead { booted, limits: limits_of_steps, library: &self.library };
+                self.pool.counters.boots += 1;
+                self.worlds.make(&limits, Content::Booted(ahead), &mut rest)
+            }
+        };
+        rest.into_iter().for_each(|group| self.discard(Some(group)));
+        match (made, zygote) {
+            (Ok(world), zygote) => {
+                self.pool.known[index].worlds.push(world);
+                self.pool.known[index].zygote = zygote;
+            }
+            (Err(_), Some(zygote)) => self.lose(index, zygote),
+            (Err(_), None) => self.fail(index),
+        }
+    }
+
+    /// Hears of what was made ahead: in the order of the kinds, of each its worlds and its fork server.
+    pub(crate) fn hear_pool(&mut self, ready: impl Iterator<Item = bool>) {
+        let mut ready = ready;
+        for index in 0..self.pool.known.len() {
+            let known = &mut self.pool.known[index];
+            let (worlds, has_zygote) = (std::mem::take(&mut known.worlds), known.zygote.is_some());
+            let mut failed = Vec::new();
+            for mut world in worlds {
+                if ready.next() != Some(true) {
+                    known.worlds.push(world);
+                } else if world.listen() {
+                    known.is_ready(&mut world);
+                    known.worlds.push(world);
+                } else {
+                    failed.push(world);
+                }
+            }
+            if has_zygote && ready.next() == Some(true) {
+                self.hear_zygote(index);
+            }
+            for world in failed {
+                self.fail(index);
+                self.raze(world);
+            }
+        }
+    }
+
+    fn hear_zygote(&mut self, index: usize) {
+        let known = &mut self.pool.known[index];
+        let step = known.kind.steps.len().saturating_sub(1);
+        let Some(mut zygote) = known.zygote.take() else { return };
+        match zygote.listen(&self.worlds.settings(step)) {
+            Ok(()) => known.zygote = Some(zygote),
+            Err(_) => self.lose(index, zygote),
+        }
+    }
+
+    /// Starts fork servers where there should be one, and others in the place of those that have served their time.
+    fn renew_zygotes(&mut self) {
+        for index in 0..self.pool.known.len() {
+            let known = &mut self.pool.known[index];
+            let is_wanted = known.is_wanted();
+            let is_over = |zygote: &mut Zygote| !is_wanted || zygote.is_worn_out() || zygote.is_stuck();
+            if let Some(old) = known.zygote.take_if(is_over) {
+                let group = old.end();
+                self.discard(group);
+            }
+            let known = &self.pool.known[index];
+            if !known.kind.forks || known.is_hopeless() || known.zygote.is_some() || !is_wanted {
+                continue;
+            }
+            let Some(limits) = known.kind.steps.last().copied() else { continue };
+            let group = self.worlds.group_of_zygote(&limits);
+            let (booted, limits_of_steps) = (&known.booted, &known.kind.steps[..]);
+            let ahead = Ahead { booted, limits: limits_of_steps, library: &self.library };
+            self.pool.counters.boots += 1;
+            let started = group.and_then(|group| Zygote::start(ahead, group, limits.stack_bytes));
+            match started {
+                Ok(zygote) => self.pool.known[index].zygote = Some(zygote),
+                Err(_) => self.fail(index),
+            }
+        }
+    }
+
+    /// Takes leave of a fork server that died or doesn't answer. Another one is started.
+    fn lose(&mut self, index: usize, zygote: Zygote) {
+        if zygote.is_ready {
+            self.pool.counters.restarts += 1;
+        }
+        self.fail(index);
+        let group = zygote.end();
+        self.discard(group);
+    }
+
+    fn fail(&mut self, index: usize) {
+        self.pool.counters.failures += 1;
+        self.pool.known[index].has_failed();
+    }
+
+    /// Takes leave of a kind.
+    pub(crate) fn forget(&mut self, known: Known) {
+        for world in known.worlds {
+            self.raze(world);
+        }
+        let group = known.zygote.and_then(Zygote::end);
+        self.discard(group);
+    }
+
+    /// Tells who wants to know, when all is there that should be.
+    pub(crate) fn tell(&mut self) {
+        if !self.waiting.is_empty() && self.pool.is_full() {
+            let counters = self.pool.counters().encode();
+            for socket in self.waiting.drain(..) {
+                // Who doesn't listen any more doesn't want to know.
+                packets::send(&socket, &counters).ok();
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The C library's ways to open a file, and the wait in them.
+
+use std::{
+    cell::Cell,
+    ffi::{CStr, c_char, c_int, c_void},
+    io, mem,
+    os::fd::{FromRawFd, OwnedFd},
+    ptr,
+    sync::{
+        Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicPtr, Ordering},
+    },
+};
+
+use crate::{
+    LEFT_OUT,
+    cgroup::Entrances,
+    confine::Namespaces,
+    packets,
+    parked::{CONTROL, GO, LIBRARY, STOPPED},
+    protocol::Message,
+    python, sys,
+    told::{Copied, Settings, Told},
+    world::{World, be_init},
+};
+
+/// Whether there is nothing to wait for: there was, or there never is.
+static PASSED: AtomicBool = AtomicBool::new(true);
+
+/// Whether somebody waits already, for other threads of the interpreter to wait as well.
+static STARTED: Mutex<bool> = Mutex::new(false);
+static OVER: Condvar = Condvar::new();
+
+thread_local! {
+    /// In the thread that waits, what is opened meanwhile is opened by us.
+    static OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+const RTLD_NEXT: *mut c_void = ptr::without_provenance_mut(usize::MAX);
+
+unsafe extern "C" {
+    pub(crate) fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
+    fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
+    fn close(fd: c_int) -> c_int;
+}
+
+/// Called by the loader when the library is there. Where no init is at the other end it has nothing to do.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOADED: extern "C" fn() = {
+    extern "C" fn loaded() {
+        const F_SETFD: c_int = 2;
+        const FD_CLOEXEC: c_int = 1;
+        // SAFETY: no memory is involved; these numbers are ours by agreement.
+        let has_init = unsafe {
+            close(LIBRARY);
+            fcntl(CONTROL, F_SETFD, FD_CLOEXEC) == 0
+        };
+        PASSED.store(!has_init, Ordering::Release);
+    }
+    loaded
+};
+
+/// Waits, where this is the first look at what is beneath the work directory.
+fn look_at(path: *const c_char) {
+    if PASSED.load(Ordering::Acquire) || path.is_null() || OURS.get() {
+        return;
+    }
+    // SAFETY: whoever opens a file passes a string.
+    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+    if path.first() != Some(&b'/') || path.starts_with(b"/work/") {
+        stop();
+    }
+}
+
+fn stop() {
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if *started {
+        while !PASSED.load(Ordering::Acquire) {
+            started = OVER.wait(started).unwrap_or_else(PoisonError::into_inner);
+        }
+        return;
+    }
+    *started = true;
+    drop(started);
+    OURS.set(true);
+    python::prepare();
+    // SAFETY: the descriptor is there, since there is an init, and nobody else owns it.
+    let control = unsafe { OwnedFd::from_raw_fd(CONTROL) };
+    if wait(control).is_err() {
+        sys::exit(127);
+    }
+    OURS.set(false);
+    PASSED.store(true, Ordering::Release);
+    OVER.notify_all();
+}
+
+/// Comes back in the process that is to be the program.
+fn wait(control: OwnedFd) -> io::Result<()> {
+    packets::send(&control, STOPPED)?;
+    let mut packet = vec![0; 256 * 1024];
+    let mut settings = None;
+    loop {
+        let (len, fds) = packets::receive(&control, &mut packet)?;
+        if &packet[..len] == GO {
+            for (stream, number) in fds.iter().zip(0..) {
+                sys::dup2(stream, number)?;
+            }
+            return Ok(());
+        }
+        match Told::decode(&packet[..len]) {
+            Ok(Told::Settings(told)) => {
+                LEFT_OUT.store(told.left_out, Ordering::Relaxed);
+                settings = Some((told, Namespaces::own()?));
+            }
+            Ok(Told::Copy(copied)) => {
+                let Some((settings, outside)) = &settings else {
+                    return Err(io::ErrorKind::InvalidData.into());
+                };
+                match copy(&copied, settings, outside, fds) {
+                    Ok(Some((pid, pidfd))) => {
+                        use std::os::fd::AsRawFd;
+                        packets::send_with(&control, &pid.to_le_bytes(), &[pidfd.as_raw_fd()])?;
+                    }
+                    Ok(None) => {
+                        // The program from here on; all descriptors are closed.
+                        mem::forget(control);
+                        return Ok(());
+                    }
+                    Err(error) => packets::send(&control, format!("copy: {error}").as_bytes())?,
+                }
+            }
+            Err(_) => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// Makes a copy of this process the init of a world. None in the program that it starts.
+fn copy(
+    copied: &Copied,
+    settings: &Settings,
+    outside: &Namespaces,
+    mut fds: Vec<OwnedFd>,
+) -> io::Result<Option<(i32, OwnedFd)>> {
+    if fds.is_empty() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let name = sys::own_name()?;
+    let control = fds.remove(0);
+    let entrances = Entrances::from_counted(copied.entrances, &mut fds);
+    if let sys::Fork::Parent { pid, pidfd } =
+        sys::fork_sibling_as(copied.payer, copied.namespaces, fds.first().map(std::os::fd::AsFd::as_fd))?
+    {
+        return Ok(Some((pid, pidfd)));
+    }
+    be_init(World {
+        room: copied.room,
+        control,
+        entrances,
+        seccomp: &settings.seccomp,
+        landlock: settings.landlock,
+        shown: &settings.shown,
+        cgroup: copied.cgroup.clone(),
+        outside,
+        user: copied.user,
+        clear_groups: copied.clear_groups,
+        ahead: None,
+        interpreter: usize::try_from(settings.step).ok(),
+    });
+    mem::forget(fds);
+    // What an exec would have done.
+    sys::set_name(&name)?;
+    sys::set_process(sys::PR_SET_DUMPABLE, 1)?;
+    Ok(None)
+}
+
+/// The function that ours stands before.
+fn real<F: Copy>(name: &CStr, found: &AtomicPtr<c_void>) -> F {
+    let mut function = found.load(Ordering::Relaxed);
+    if function.is_null() {
+        // SAFETY: a string that lives through the call.
+        function = unsafe { dlsym(RTLD_NEXT, name.as_ptr()) };
+        found.store(function, Ordering::Relaxed);
+    }
+    if function.is_null() {
+        sys::exit(127);
+    }
+    // SAFETY: each caller names the type of the function of that name, which is a pointer.
+    unsafe { mem::transmute_copy(&function) }
+}
+
+macro_rules! hooks {
+    ($($name:ident($($before:ident: $kind:ty)?; $($after:ident: $other:ty),*) -> $result:ty;)*) => {$(
+        /// The C library's, which is variadic where it has a mode: that is passed as others are.
+        #[unsafe(no_mangle)]
+        extern "C" fn $name($($before: $kind,)? path: *const c_char $(, $after: $other)*) -> $result {
+            static REAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+            const NAME: &str = concat!(stringify!($name), "\0");
+            type Function = extern "C" fn($($kind,)? *const c_char $(, $other)*) -> $result;
+            look_at(path);
+            match CStr::from_bytes_with_nul(NAME.as_bytes()) {
+                Ok(name) => real::<Function>(name, &REAL)($($before,)? path $(, $after)*),
+                Err(_) => sys::exit(127),
+            }
+        }
+    )*};
+}
+// What comes before the path and what comes behind it.
+hooks! {
+    open(; flags: c_int, mode: c_int) -> c_int;
+    open64(; flags: c_int, mode: c_int) -> c_int;
+    openat(directory: c_int; flags: c_int, mode: c_int) -> c_int;
+    openat64(directory: c_int; flags: c_int, mode: c_int) -> c_int;
+    fopen(; mode: *const c_char) -> *mut c_void;
+    fopen64(; mode: *const c_char) -> *mut c_void;
+}

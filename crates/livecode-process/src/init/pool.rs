@@ -1,0 +1,209 @@
+//! Worlds made ahead for kinds of programs that are seen again and again: how many, and when.
+
+use std::{
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    protocol::{Counters, Kind, Limits},
+    worlds::Vacant,
+    zygote::Zygote,
+};
+
+/// How many worlds of one kind wait at most.
+const EACH: usize = 8;
+
+/// When a kind that isn't seen any more has but one waiting, and when none.
+const FEWER: Duration = Duration::from_secs(20);
+const NONE: Duration = Duration::from_secs(300);
+
+/// How long an interpreter may take to boot, at low priority beside others.
+const BOOT: Duration = Duration::from_secs(60);
+
+/// After so many failures in a row a kind goes the cold way.
+const PATIENCE: u32 = 3;
+
+/// A kind, and what waits for it.
+pub(crate) struct Known {
+    pub(crate) kind: Kind,
+    pub(crate) booted: OwnedFd,
+    pub(crate) worlds: Vec<Vacant>,
+    pub(crate) zygote: Option<Zygote>,
+    pace: Pace,
+    /// In a row.
+    failures: u32,
+    /// What the last of them held when it had booted.
+    bytes: u64,
+    /// What the last program might use: the next one's limits are likely the same.
+    usual: Option<Limits>,
+}
+
+/// How often programs come, and how long it takes to make a world for one.
+struct Pace {
+    last: Instant,
+    interval: Option<Duration>,
+    making: Duration,
+}
+
+pub(crate) struct Pool {
+    pub(crate) known: Vec<Known>,
+    pub(crate) counters: Counters,
+    most_bytes: u64,
+}
+
+impl Pool {
+    pub(crate) fn new(most_bytes: u64) -> Self {
+        Self { known: Vec::new(), counters: Counters::default(), most_bytes }
+    }
+
+    /// Gives back what is forgotten for it.
+    pub(crate) fn learn(&mut self, kind: Kind, booted: OwnedFd) -> Option<Known> {
+        let old = self.known.iter().position(|known| Some(known.kind.id) == kind.forgets);
+        let forgotten = old.map(|index| self.known.swap_remove(index));
+        let pace = Pace { last: Instant::now(), interval: None, making: Duration::from_millis(20) };
+        let (worlds, zygote) = (Vec::new(), None);
+        self.known.push(Known { kind, booted, worlds, zygote, pace, failures: 0, bytes: 0, usual: None });
+        forgotten
+    }
+
+    /// A program of that kind has come: gives it a world that is ready, and which it was.
+    pub(crate) fn take(&mut self, id: u64, first: &Limits) -> (Option<usize>, Option<Vacant>) {
+        let Some(index) = self.known.iter().position(|known| known.kind.id == id) else {
+            return (None, None);
+        };
+        let known = &mut self.known[index];
+        known.pace.arrival();
+        known.usual = Some(*first);
+        let ready = known.worlds.iter().position(Vacant::is_ready);
+        let world = ready.map(|ready| known.worlds.remove(ready));
+        (Some(index), world)
+    }
+
+    /// Which kind should have one more, where there is one.
+    pub(crate) fn wanting(&self) -> Option<usize> {
+        let is_booting = |known: &Known| known.worlds.iter().any(|world| !world.is_ready());
+        if self.known.iter().any(is_booting) {
+            return None;
+        }
+        let held = self.held_bytes();
+        // The one that has least of what it should have.
+        let wanting = self.known.iter().enumerate().filter(|(_, known)| {
+            known.worlds.len() < known.target() && held.saturating_add(known.bytes) <= self.most_bytes
+        });
+        wanting.min_by_key(|(_, known)| known.worlds.len() * EACH / known.target().max(1)).map(|(index, _)| index)
+    }
+
+    /// Takes out what waits too long, for a program or to boot, or was made by an interpreter that is gone.
+    pub(crate) fn superfluous(&mut self) -> Vec<Vacant> {
+        let mut out = Vec::new();
+        for known in &mut self.known {
+            let stuck = known.worlds.iter().position(|world| !world.is_ready() && world.made.elapsed() > BOOT);
+            if let Some(stuck) = stuck {
+                out.push(known.worlds.remove(stuck));
+                known.failures += 1;
+                self.counters.failures += 1;
+            }
+            // Never one that is too many by a moment's rate.
+            let most = if known.pace.last.elapsed() < FEWER { EACH } else { known.target() };
+            while known.worlds.len() > most {
+                out.extend(known.worlds.pop());
+            }
+        }
+        out
+    }
+
+    /// When [`Pool::superfluous`] has to be asked again, at the latest.
+    pub(crate) fn next_check(&self) -> Option<Instant> {
+        let waits = self.known.iter().filter(|known| !known.worlds.is_empty() || known.zygote.is_some());
+        waits.map(|known| {
+            let idle = known.pace.last.elapsed();
+            let next = if idle < FEWER { FEWER } else { NONE };
+            let booting = known.worlds.iter().filter(|world| !world.is_ready()).map(|world| world.made + BOOT);
+            booting.chain([known.pace.last + next.max(idle)]).min().map(|at| at + Duration::from_millis(1))
+        })
+        .min()
+        .flatten()
+    }
+
+    /// Whether all is there that should be, as far as the bound on memory lets it.
+    pub(crate) fn is_full(&self) -> bool {
+        let booting = |known: &Known| {
+            known.worlds.iter().any(|world| !world.is_ready())
+                || known.zygote.as_ref().map_or(known.lacks_zygote(), |zygote| !zygote.is_ready)
+        };
+        self.wanting().is_none() && !self.known.iter().any(booting)
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.known.iter().flat_map(|known| &known.worlds).map(|world| world.bytes).sum()
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let ready = self.known.iter().flat_map(|known| &known.worlds).filter(|world| world.is_ready());
+        Counters { waiting: ready.count() as u64, waiting_bytes: self.held_bytes(), ..self.counters }
+    }
+}
+
+impl Known {
+    /// Whether none is made any more: it doesn't work.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.failures >= PATIENCE
+    }
+
+    pub(crate) fn has_failed(&mut self) {
+        self.failures += 1;
+    }
+
+    /// Whether its programs still come.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.pace.target() > 0
+    }
+
+    fn lacks_zygote(&self) -> bool {
+        self.kind.forks && self.zygote.is_none() && self.target() > 0
+    }
+
+    /// One has booted. What is likely to be in force for its program can be now.
+    pub(crate) fn is_ready(&mut self, world: &mut Vacant) {
+        self.failures = 0;
+        self.bytes = world.bytes;
+        self.pace.making = world.made.elapsed();
+        if let Some(usual) = &self.usual {
+            // Else it will be tried again with the program.
+            world.confine(usual).ok();
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Option<&Limits> {
+        self.kind.steps.first()
+    }
+
+    fn target(&self) -> usize {
+        if self.is_hopeless() { 0 } else { self.pace.target() }
+    }
+}
+
+impl Pace {
+    fn arrival(&mut self) {
+        let since = self.last.elapsed();
+        self.last = Instant::now();
+        // After a pause it's a new beginning.
+        self.interval = Some(match self.interval {
+            Some(before) if since < FEWER => (before * 7 + since) / 8,
+            Some(_) | None => since.min(FEWER),
+        });
+    }
+
+    /// As many as come while one is made, twice: they don't come evenly. One at least, as long as they come at all.
+    fn target(&self) -> usize {
+        let idle = self.last.elapsed();
+        let interval = match self.interval {
+            _ if idle >= NONE => return 0,
+            Some(interval) if idle < FEWER => interval,
+            Some(_) | None => return 1,
+        };
+        let meanwhile = self.making.as_nanos().div_ceil(interval.as_nanos().max(1));
+        usize::try_from(meanwhile * 2).unwrap_or(EACH).clamp(1, EACH)
+    }
+}

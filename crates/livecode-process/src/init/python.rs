@@ -1,0 +1,4 @@
+//! What makes CPython's end cheaper and can't be seen.
+
+/// Called before the wait.
+pub(crate) fn prepare() {}

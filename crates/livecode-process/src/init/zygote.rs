@@ -1,0 +1,133 @@
+//! A fork server, as the helper sees it: an interpreter that booted once and stopped at its first look at a program, outside any
+//! run's world. Each run's init is a copy of it, and the program a copy of that.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cgroup::Group,
+    packets,
+    parked::{self, Ahead, CONTROL, LIBRARY, STOPPED, strings},
+    protocol::Message,
+    root::during,
+    sys::{self, Fork, PollFd, Resource},
+    told::{Settings, Told},
+};
+
+/// After so many copies, or so long, it's replaced: they share what it drew at random when it began.
+const COPIES: u32 = 500;
+const AGE: Duration = Duration::from_secs(60);
+
+/// How long it may take to answer.
+const ANSWER_MS: i32 = 2_000;
+
+/// How long it may take to boot.
+const BOOT: Duration = Duration::from_secs(60);
+
+pub(crate) struct Zygote {
+    pub(crate) control: OwnedFd,
+    pidfd: OwnedFd,
+    pub(crate) group: Option<Group>,
+    began: Instant,
+    copies: u32,
+    pub(crate) is_ready: bool,
+}
+
+impl Zygote {
+    /// Starts one; it will say when it has stopped.
+    pub(crate) fn start(ahead: Ahead<'_>, group: Option<Group>, stack_bytes: u64) -> io::Result<Self> {
+        let (control, theirs) = packets::pair()?;
+        let unified = group.as_ref().and_then(Group::unified);
+        match during("fork", sys::fork(sys::CLONE_NEWNS, unified))? {
+            Fork::Child => {
+                // Said to nobody: the helper sees its end of the socket close.
+                boot(ahead, &theirs, group.as_ref(), stack_bytes).ok();
+                sys::exit(127)
+            }
+            Fork::Parent { pidfd, .. } => {
+                Ok(Self { control, pidfd, group, began: Instant::now(), copies: 0, is_ready: false })
+            }
+        }
+    }
+
+    /// Hears that it has stopped, and tells it all that its copies have to know. Fails where it won't do.
+    pub(crate) fn listen(&mut self, settings: &Settings) -> io::Result<()> {
+        let mut said = [0; 1];
+        let (len, _) = packets::receive(&self.control, &mut said)?;
+        if self.is_ready || &said[..len] != STOPPED {
+            return Err(io::Error::other("the interpreter ended before it looked for a program"));
+        }
+        packets::send(&self.control, &Told::Settings(settings.clone()).encode())?;
+        self.is_ready = true;
+        Ok(())
+    }
+
+    /// Whether another one should take its place.
+    pub(crate) fn is_worn_out(&self) -> bool {
+        self.copies >= COPIES || self.began.elapsed() > AGE
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        !self.is_ready && self.began.elapsed() > BOOT
+    }
+
+    /// Makes a copy of it as the init of a world: its pid and pidfd. It's our child.
+    pub(crate) fn copy(&mut self, told: &Told, fds: &[i32]) -> io::Result<(i32, OwnedFd)> {
+        self.copies += 1;
+        packets::send_with(&self.control, &told.encode(), fds)?;
+        let mut polled = [PollFd::readable(&self.control)];
+        sys::poll(&mut polled, Some(ANSWER_MS))?;
+        if !polled[0].is_ready() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the fork server doesn't answer"));
+        }
+        let mut answer = [0; 256];
+        let (len, fds) = packets::receive(&self.control, &mut answer)?;
+        let pid = answer[..len].try_into().map(i32::from_le_bytes);
+        match (pid, fds.into_iter().next()) {
+            (Ok(pid), Some(pidfd)) => Ok((pid, pidfd)),
+            _ if len == 0 => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the fork server is gone")),
+            _ => Err(io::Error::other(String::from_utf8_lossy(&answer[..len]).into_owned())),
+        }
+    }
+
+    /// Ends it; its copies live on.
+    pub(crate) fn end(self) -> Option<Group> {
+        // Where it can't be killed or reaped it's dead already.
+        sys::kill(&self.pidfd).ok();
+        sys::reap(&self.pidfd).ok();
+        self.group
+    }
+}
+
+/// Becomes the interpreter. It keeps two powers of ours: to make a world as the user that pays for it, and in a
+/// cgroup of ours.
+fn boot(ahead: Ahead<'_>, control: &OwnedFd, group: Option<&Group>, stack_bytes: u64) -> io::Result<()> {
+    if let Some(group) = group {
+        group.enter()?;
+    }
+    let booted = parked::read_booted(ahead.booted)?;
+    let command = booted.steps.iter().flatten().next_back().ok_or(io::ErrorKind::NotFound)?;
+    let (path, argv, env) = strings(command)?;
+    crate::root::mount_for_boot()?;
+    let (nothing, input) = io::pipe()?;
+    // What it would write while it boots has no place in a program's output: it fails.
+    let (_, output) = io::pipe()?;
+    drop(input);
+    sys::dup2(&nothing, 0)?;
+    sys::dup2(&output, 1)?;
+    sys::dup2(&output, 2)?;
+    // Numbers that are copied to could be what is copied from.
+    let control = File::from(control.try_clone()?);
+    sys::dup2(&control, CONTROL)?;
+    sys::dup2(ahead.library, LIBRARY)?;
+    sys::close_others(&mut [CONTROL, LIBRARY])?;
+    sys::lower_rlimit(Resource::Stack, stack_bytes, u64::MAX)?;
+    sys::umask(0o022);
+    sys::setsid()?;
+    sys::keep_few_powers()?;
+    parked::with_library(&booted.files, || Err(sys::execve(&path, &argv, &env)))
+}
