@@ -392,4 +392,5 @@ message!(Report {
 });
 
 #[cfg(test)]
+#[path = "protocol/tests.rs"]
 mod tests;
