@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use livecode_core::{ErrorType, State};
+use livecode_core::{ErrorType, ExecutionSpec, Owner, RunOptions, State};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -25,6 +25,24 @@ async fn a_program_completes_with_its_output() {
     assert_eq!(world.stdout(id).await, "hi\n");
     worker.stop().await;
     assert_eq!(world.queue_length().await, 0, "its job is acknowledged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_is_its_executions_owners() {
+    let world = World::new();
+    let stage = Arc::new(Stage::new(|scene| async move {
+        scene.print(scene.owner.as_str()).await;
+        exit(0)
+    }));
+    let worker = world.work(&stage);
+    for owner in ["alice", "", "bob"] {
+        let engine = world.engine.for_owner(Owner::new(owner).unwrap());
+        let accepted = engine.run(ExecutionSpec::new("python", "1"), RunOptions::default()).await.unwrap();
+        let id = accepted.execution.id;
+        world.end(id).await;
+        assert_eq!(world.stdout(id).await, owner);
+    }
+    worker.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

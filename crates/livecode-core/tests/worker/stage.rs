@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use livecode_core::{Capabilities, Io, Outcome, Output, Program, Result, Sandbox, Stdio, Termination};
+use livecode_core::{Capabilities, Io, Outcome, Output, Owner, Program, Result, Sandbox, Stdio, Termination};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,8 @@ pub(crate) struct Scene {
     pub(crate) nth: usize,
     /// Its entry file.
     pub(crate) source: String,
+    /// Whose it is.
+    pub(crate) owner: Owner,
     output: mpsc::Sender<Output>,
     cancel: CancellationToken,
 }
@@ -101,6 +103,7 @@ impl Sandbox for Stage {
         let scene = Scene {
             nth,
             source: String::from_utf8(program.files[0].content.to_vec()).unwrap(),
+            owner: program.owner.clone(),
             output: io.output,
             cancel: cancel.clone(),
         };
