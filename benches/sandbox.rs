@@ -7,8 +7,14 @@
 //! | `cancel` | within 50 ms of the wish everything is dead and gone, whatever the program does |
 //! | `mix` | beside four hostile programs an honest one finishes, within twice its time alone at equal shares |
 //! | `rate` | runs per second, eight at a time |
+//! | `warm`, `node`, `java` | where the interpreter has booted ahead: 0.15, 0.30 and 0.15 times the bare one |
+//! | `server` | the same through the example server, on SQLite: 0.50 times bare python |
+//! | `forkrate` | eight at a time for `SECONDS` (default 30): a fork server does 3 times as many as bare python |
+//! | `burst` | 200 at once where nothing waits: booting ahead makes them no slower |
+//! | `memory` | what a waiting interpreter holds: Python 12 MiB of its own |
+//! | `load` | latency by arrival rate, drawn in `docs/warm-latency.svg`; only where it's named |
 //!
-//! All of them, or those that are named: `… --bench sandbox -- cold rate`. What is compared takes turns, so that a machine whose
+//! All of them, or those that are named: `… --bench sandbox -- cold rate`. The first five start each program cold. What is compared takes turns, so that a machine whose
 //! speed drifts slows both: quote the ratios, which are medians of pairs. `ROUNDS` sets how many (default 200). No figure here
 //! is a test.
 //!
@@ -19,8 +25,22 @@
 //!     usr/bin/python3* usr/lib/python3.[0-9]* | docker import - livecode-bench
 //! ```
 
+#[path = "sandbox/chart.rs"]
+mod chart;
+#[path = "sandbox/load.rs"]
+mod load;
+#[path = "sandbox/many.rs"]
+mod many;
+#[path = "sandbox/memory.rs"]
+mod memory;
+#[path = "sandbox/server.rs"]
+mod server;
+#[path = "sandbox/started.rs"]
+mod started;
 #[path = "sandbox/turns.rs"]
 mod turns;
+#[path = "sandbox/warm.rs"]
+mod warm;
 
 use std::{
     env,
@@ -36,7 +56,8 @@ use std::{
 
 use futures_util::future::{join_all, try_join_all};
 use livecode::{
-    ExecutionSpec, Language, Languages, LimitRequest, Outcome, Runner, Termination, process::ProcessSandbox,
+    ExecutionSpec, Language, Languages, LimitRequest, Outcome, Runner, Termination,
+    process::{ProcessSandbox, Warm},
 };
 use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_util::sync::CancellationToken;
@@ -98,8 +119,7 @@ const MEMORY: &str = "kept = []\nwhile True: kept.append(b'x' * (1 << 20))";
 const HONEST: &str = "x = 0\nfor i in range(9_000_000): x += i * i\nprint(x)";
 
 fn main() -> Result<()> {
-    let rounds: usize = env::var("ROUNDS").ok().map_or(Ok(200), |text| text.parse())?;
-    let rounds = rounds.max(1);
+    let rounds = started::setting("ROUNDS", 200)?;
     let named: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
     let bench = Bench {
@@ -121,13 +141,42 @@ fn main() -> Result<()> {
     if wanted("rate") {
         bench.rate(rounds)?;
     }
+    let Bench { runtime, .. } = bench;
+    if wanted("warm") {
+        warm::python(&runtime, rounds)?;
+    }
+    if wanted("node") {
+        warm::node(&runtime, rounds)?;
+    }
+    if wanted("java") {
+        warm::java(&runtime, rounds)?;
+    }
+    if wanted("server") {
+        server::server(rounds)?;
+    }
+    if wanted("forkrate") {
+        many::fork_rate(&runtime)?;
+    }
+    if wanted("burst") {
+        many::burst(&runtime, rounds.div_ceil(10))?;
+    }
+    if wanted("memory") {
+        memory::memory(&runtime)?;
+    }
+    if named.iter().any(|name| name == "load") {
+        load::load(&runtime)?;
+    }
     Ok(())
 }
 
 fn runner() -> Result<Runner> {
     let mut languages = Languages::none();
     languages.add(Language::new("python", "main.py", [PYTHON, "main.py"]))?;
-    Ok(Runner::new(ProcessSandbox::builder().build()?).languages(languages))
+    Ok(Runner::new(cold()?).languages(languages))
+}
+
+fn cold() -> livecode::Result<ProcessSandbox> {
+    ProcessSandbox::builder().warm("python", Warm::Off).build()
 }
 
 struct Bench {
@@ -184,7 +233,7 @@ impl Bench {
     fn measure(&self, rounds: usize, host: &mut Host) -> Result<()> {
         for _ in 0..5 {
             let began = Instant::now();
-            let sandbox = ProcessSandbox::builder().build()?;
+            let sandbox = cold()?;
             host.builds.push(milliseconds(began.elapsed()));
             drop(sandbox);
         }

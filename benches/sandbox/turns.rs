@@ -25,6 +25,10 @@ pub(crate) struct Entry<'a> {
     /// It takes part in every so many rounds.
     every: usize,
     run: Box<dyn FnMut() -> Result<()> + 'a>,
+    /// Waits, when its turn is over, for what it has set going.
+    settle: Box<dyn FnMut() -> Result<()> + 'a>,
+    /// The most that its ratio may be.
+    bound: Option<f64>,
     pub(crate) times: Vec<f64>,
     /// To the first entry's time in the same round.
     pub(crate) ratios: Vec<f64>,
@@ -32,7 +36,18 @@ pub(crate) struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     pub(crate) fn new(name: &'static str, every: usize, run: Box<dyn FnMut() -> Result<()> + 'a>) -> Self {
-        Self { name, every, run, times: Vec::new(), ratios: Vec::new() }
+        let settle = Box::new(|| Ok(()));
+        Self { name, every, run, settle, bound: None, times: Vec::new(), ratios: Vec::new() }
+    }
+
+    pub(crate) fn settled_by(mut self, settle: impl FnMut() -> Result<()> + 'a) -> Self {
+        self.settle = Box::new(settle);
+        self
+    }
+
+    pub(crate) fn bound(mut self, ratio: f64) -> Self {
+        self.bound = Some(ratio);
+        self
     }
 
     pub(crate) fn command(name: &'static str, every: usize, mut command: Command) -> Self {
@@ -49,7 +64,8 @@ impl<'a> Entry<'a> {
 
     pub(crate) fn print(&self) {
         let (time, ratio, n) = (self.median(), self.ratio(), self.times.len());
-        println!("  {}: p50 {time:.2} ms, {ratio:.2} of bare, n = {n}", self.name);
+        let bound = self.bound.map_or_else(String::new, |bound| format!(" ({})", promise(ratio, bound)));
+        println!("  {}: p50 {time:.2} ms, {ratio:.2} of bare, n = {n}{bound}", self.name);
     }
 }
 
@@ -69,6 +85,7 @@ pub(crate) fn in_turns(rounds: usize, entries: &mut [Entry<'_>]) -> Result<()> {
                 let began = Instant::now();
                 (entry.run)()?;
                 times[index] = Some(milliseconds(began.elapsed()));
+                (entry.settle)()?;
             }
         }
         if round < WARM_UP {
@@ -84,8 +101,13 @@ pub(crate) fn in_turns(rounds: usize, entries: &mut [Entry<'_>]) -> Result<()> {
 }
 
 pub(crate) fn bare() -> Command {
-    let mut command = Command::new(PYTHON);
-    command.args(["-c", HELLO]).env_clear().envs(ENVIRONMENT);
+    command(PYTHON, &["-c", HELLO])
+}
+
+/// In the environment of a sandboxed program.
+pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(ENVIRONMENT);
     command
 }
 
@@ -127,6 +149,12 @@ pub(crate) fn docker() -> std::result::Result<Entry<'static>, &'static str> {
     let mut command = Command::new("docker");
     command.args(["run", "--rm"]).args(LIMITS.split(' ')).args([IMAGE, PYTHON, "-c", HELLO]);
     Ok(Entry::command("docker run, no network, limits", DOCKER_EVERY, command))
+}
+
+/// A bound, and whether it's kept.
+pub(crate) fn promise(ratio: f64, bound: f64) -> String {
+    let kept = if ratio <= bound { "kept" } else { "NOT KEPT" };
+    format!("at most {bound:.2}: {kept}")
 }
 
 pub(crate) fn milliseconds(time: Duration) -> f64 {
