@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
-use livecode::{Ceiling, Error, Languages, Limits, Result, process::Warm};
+use livecode::{Ceiling, CompileCache, Error, Languages, Limits, Result, process::Warm};
 
 use crate::warm;
 
@@ -55,6 +55,10 @@ pub struct Config {
     /// python=fork,java=off, for single ones (default: single-use for interpreters)
     #[arg(long, env, value_name = "WAY")]
     pub warm: Option<String>,
+
+    /// What is kept of compile steps, in bytes, so that the same program isn't compiled twice; all clients share it. 0: nothing
+    #[arg(long, env, default_value_t = CompileCache::MAX_BYTES)]
+    pub compile_cache_bytes: u64,
 
     /// Programs at a time (default: the number of cores)
     #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]

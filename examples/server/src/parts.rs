@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use livecode::{
-    MemoryQueue, MemoryStore, Queue, Result, Runner, Store,
+    CompileCache, MemoryQueue, MemoryStore, Queue, Result, Runner, Store,
     process::{self, ProcessSandbox},
     sqlx::Sqlite,
 };
@@ -63,7 +63,11 @@ fn runner(config: &Config) -> Result<Runner> {
                 .warm()?
                 .into_iter()
                 .fold(builder, |builder, (language, way)| builder.warm(language, way));
-            Ok(Runner::new(builder.build()?))
+            let sandbox = builder.build()?;
+            Ok(match config.compile_cache_bytes {
+                0 => Runner::new(sandbox),
+                bytes => Runner::new(CompileCache::new(sandbox).max_bytes(bytes)),
+            })
         }
     }
 }

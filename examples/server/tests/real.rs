@@ -103,6 +103,30 @@ fn python(source: &str) -> Value {
 }
 
 #[test]
+fn a_program_is_compiled_once_unless_the_operator_says_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let languages = directory.path().join("languages.toml");
+    // Never leaves the same.
+    let lottery = r#"
+        [[language]]
+        name = "lottery"
+        file_name = "numbers"
+        compile = ["sh", "-c", "mktemp -u XXXXXXXXXXXXXXXX >drawn"]
+        run = ["cat", "drawn"]
+    "#;
+    fs::write(&languages, lottery).unwrap();
+    let languages = ("LANGUAGES", languages.to_str().unwrap());
+    for (environment, draws) in [(vec![languages], 1), (vec![languages, ("COMPILE_CACHE_BYTES", "0")], 3)] {
+        let server = Server::start(directory.path(), &environment);
+        let draw =
+            |_| server.run(&json!({ "language": "lottery", "source_code": "x" }))["stdout"].to_string();
+        let drawn: HashSet<String> = (0..3).map(draw).collect();
+        assert_eq!(drawn.len(), draws, "{drawn:?}");
+        server.kill();
+    }
+}
+
+#[test]
 fn a_session_is_saved_and_run() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &[]);

@@ -28,6 +28,7 @@ async fn help_lists_every_variable_with_its_default() {
         ("SANDBOX", "[default: process]"),
         ("ISOLATION", "[default: strict]"),
         ("WARM", "(default: single-use for interpreters)"),
+        ("COMPILE_CACHE_BYTES", "[default: 134217728]"),
         ("WORKERS", "(default: the number of cores)"),
         ("LIMIT_WALL_MS", "[default: 10000]"),
         ("LIMIT_CPU_MS", "[default: 10000]"),
