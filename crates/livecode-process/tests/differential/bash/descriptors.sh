@@ -1,0 +1,1 @@
+ls /proc/$$/fd; exec 9< main.sh; ls /proc/$$/fd

@@ -1,0 +1,4 @@
+set -e
+f() { false; }
+trap 'echo "at exit $? $LINENO"' EXIT
+f

@@ -1,0 +1,4 @@
+#= env: BASH_ENV=/work/hook.sh
+echo main
+#== hook.sh
+echo hook

@@ -1,0 +1,2 @@
+echo 'echo appended' >> main.sh
+echo first

@@ -1,0 +1,2 @@
+#= stdin: one\ntwo\nlast
+read first; echo "<$first>"; cat; read none || echo end

@@ -1,0 +1,3 @@
+not-there-at-all
+echo $?
+exit 300

@@ -1,0 +1,1 @@
+shopt; set -o; ulimit -a; umask; trap; jobs

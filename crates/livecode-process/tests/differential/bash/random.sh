@@ -1,0 +1,2 @@
+#= differs
+echo $RANDOM $RANDOM $SRANDOM

@@ -1,0 +1,1 @@
+trap 'echo caught; exit 5' TERM; kill $$; sleep 5

@@ -1,0 +1,1 @@
+public class Main { public static void main(String[] args) throws Exception { var p = new ProcessBuilder("sh", "-c", "echo child; ls /work; exit 3").inheritIO().start(); System.out.println(p.waitFor()); } }

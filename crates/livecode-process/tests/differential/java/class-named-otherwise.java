@@ -1,0 +1,1 @@
+public class Other { public static void main(String[] args) { System.out.println("other"); } }

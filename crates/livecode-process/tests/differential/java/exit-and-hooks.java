@@ -1,0 +1,1 @@
+public class Main { public static void main(String[] args) { Runtime.getRuntime().addShutdownHook(new Thread(() -> System.out.println("hook"))); System.exit(7); } }

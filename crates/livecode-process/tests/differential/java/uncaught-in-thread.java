@@ -1,0 +1,1 @@
+public class Main { public static void main(String[] args) throws Exception { var t = new Thread(() -> { throw new RuntimeException("in a thread"); }, "worker"); t.start(); t.join(); System.out.println("main goes on"); } }

@@ -1,0 +1,2 @@
+//= collect: out.txt
+require('fs').writeFileSync('out.txt', 'written');

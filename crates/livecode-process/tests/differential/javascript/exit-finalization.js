@@ -1,0 +1,3 @@
+const registry = new FinalizationRegistry(held => console.log('finalized', held));
+(() => registry.register({}, 'x'))();
+console.log('ends');

@@ -1,0 +1,3 @@
+setInterval(() => {}, 1000).unref();
+require('net').createServer().unref();
+console.log('ends');

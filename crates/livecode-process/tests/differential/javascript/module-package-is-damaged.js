@@ -1,0 +1,3 @@
+console.log('never?');
+//== package.json
+{damaged

@@ -1,0 +1,1 @@
+console.log(module, __filename, __dirname, require.main === module);

@@ -1,0 +1,2 @@
+//= env: NODE_OPTIONS=--enable-source-maps
+throw new Error('mapped?');

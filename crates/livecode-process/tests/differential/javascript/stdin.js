@@ -1,0 +1,2 @@
+//= stdin: one\ntwo\nlast
+console.log(JSON.stringify(require('fs').readFileSync(0, 'utf8')));

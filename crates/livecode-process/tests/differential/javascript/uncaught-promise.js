@@ -1,0 +1,2 @@
+Promise.reject(new Error('rejected'));
+console.log('first');

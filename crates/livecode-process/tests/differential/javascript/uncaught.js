@@ -1,0 +1,3 @@
+function inner() { null.x; }
+function outer() { inner(); }
+outer();

@@ -1,0 +1,1 @@
+process.emitWarning('mine', 'OwnWarning', 'OWN001'); new Buffer(1);

@@ -1,0 +1,3 @@
+print <DATA>, tell(DATA), "\n";
+__DATA__
+the rest

@@ -1,0 +1,1 @@
+END { print "end $?\n" } sub DESTROY { print "destroyed\n" } our $kept = bless {}; exit 3;

@@ -1,0 +1,2 @@
+#= stdin: one\ntwo\nlast
+print "<$_>" while <STDIN>; print eof(STDIN), "\n";

@@ -1,0 +1,1 @@
+print "buffered"; print STDERR "not"; $| = 1; print "\n"; printf "%vd\n", $^V;

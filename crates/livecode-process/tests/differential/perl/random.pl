@@ -1,0 +1,2 @@
+#= differs
+print rand, join(',', keys %{{map { $_ => 1 } 1 .. 20}}), "\n";

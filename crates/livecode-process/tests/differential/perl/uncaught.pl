@@ -1,0 +1,2 @@
+sub inner { die "inside" } sub outer { inner() }
+outer();

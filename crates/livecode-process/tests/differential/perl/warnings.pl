@@ -1,0 +1,1 @@
+use warnings; my $x; print "x" . $x; print 1 + "a", "\n";

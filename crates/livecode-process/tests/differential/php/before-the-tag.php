@@ -1,0 +1,3 @@
+before
+<?php echo 'inside', "\n" ?>
+after <?= 1 + 1 ?>

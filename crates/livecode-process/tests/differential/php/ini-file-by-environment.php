@@ -1,0 +1,5 @@
+#= env: PHPRC=/work
+<?php
+echo ini_get('precision'), "\n";
+//== php.ini
+precision = 5

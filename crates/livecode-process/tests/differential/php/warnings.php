@@ -1,0 +1,2 @@
+<?php
+echo $undefined, [][1], intdiv(1, 0);

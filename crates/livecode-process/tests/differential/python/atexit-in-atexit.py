@@ -1,0 +1,5 @@
+import atexit
+@atexit.register
+def first():
+    atexit.register(print, 'registered at the end')
+    print('first')

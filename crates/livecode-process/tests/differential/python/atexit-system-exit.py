@@ -1,0 +1,4 @@
+import atexit
+@atexit.register
+def ends():
+    raise SystemExit(5)

@@ -1,0 +1,5 @@
+import atexit
+atexit.register(print, 'a')
+atexit.register(len, 'b')
+atexit.unregister(print)
+print(atexit._ncallbacks())

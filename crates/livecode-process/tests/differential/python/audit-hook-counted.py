@@ -1,0 +1,2 @@
+import _ctypes, sys
+print(sys.addaudithook(lambda *it: None), sys.audit('mine', 1))

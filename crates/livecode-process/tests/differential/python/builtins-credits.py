@@ -1,0 +1,2 @@
+print(credits)
+print(copyright)

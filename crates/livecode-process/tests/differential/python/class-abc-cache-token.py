@@ -1,0 +1,2 @@
+import abc
+print(abc.get_cache_token())

@@ -1,0 +1,10 @@
+import contextlib
+@contextlib.contextmanager
+def opened():
+    print('open')
+    try:
+        yield
+    finally:
+        print('close')
+keep = opened()
+keep.__enter__()

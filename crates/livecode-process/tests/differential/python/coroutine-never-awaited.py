@@ -1,0 +1,4 @@
+async def never():
+    pass
+never()
+kept = never()

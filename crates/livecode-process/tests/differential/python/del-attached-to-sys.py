@@ -1,0 +1,5 @@
+import os, sys
+class Noisy:
+    def __del__(self, write=os.write):
+        write(1, b'gone\n')
+sys.attached = Noisy()

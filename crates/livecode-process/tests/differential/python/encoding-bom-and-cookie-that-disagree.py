@@ -1,0 +1,1 @@
+#= text: \u{feff}# coding: latin-1\nprint('never')\n

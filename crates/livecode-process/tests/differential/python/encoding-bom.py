@@ -1,0 +1,1 @@
+#= text: \u{feff}print('after a byte order mark', __file__)\n

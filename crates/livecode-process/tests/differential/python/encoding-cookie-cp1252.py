@@ -1,0 +1,1 @@
+#= text: # vim: set fileencoding=cp1252 :\nprint(ascii('€'), '\\u20ac')\n

@@ -1,0 +1,1 @@
+#= text: # coding: rot13\ncevag('uryyb')\n

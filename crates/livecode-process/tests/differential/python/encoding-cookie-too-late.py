@@ -1,0 +1,1 @@
+#= text: print(ascii('größe'))\n\n# coding: latin-1\n

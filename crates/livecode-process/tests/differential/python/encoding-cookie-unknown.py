@@ -1,0 +1,1 @@
+#= text: # coding: klingon\nprint('never')\n

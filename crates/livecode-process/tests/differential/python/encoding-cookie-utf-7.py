@@ -1,0 +1,1 @@
+#= text: # coding: utf-7\nprint('+AOQ-')\n

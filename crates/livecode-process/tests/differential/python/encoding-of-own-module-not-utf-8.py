@@ -1,0 +1,2 @@
+#= file: damaged.py NAME = '\xff\xfe'\n
+import damaged

@@ -1,0 +1,3 @@
+#= env: PYTHONFAULTHANDLER=1
+import faulthandler
+print(faulthandler.is_enabled())

@@ -1,0 +1,3 @@
+#= env: PYTHONHOME=/work/none
+#= any-temperature
+print('never')

@@ -1,0 +1,3 @@
+#= env: LD_BIND_NOW=1
+import os
+print(os.environ['LD_BIND_NOW'])

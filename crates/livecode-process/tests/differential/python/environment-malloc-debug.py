@@ -1,0 +1,3 @@
+#= env: PYTHONMALLOC=debug
+import sys
+print(sys.flags, sys.getallocatedblocks() > 0)

@@ -1,0 +1,3 @@
+#= env: PYTHONMALLOC=malloc
+import sys
+print(sys.getallocatedblocks())

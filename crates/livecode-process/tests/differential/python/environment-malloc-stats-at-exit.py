@@ -1,0 +1,2 @@
+#= env: PYTHONDUMPREFS=1
+print('nothing of that')

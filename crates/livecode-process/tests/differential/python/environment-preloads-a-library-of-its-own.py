@@ -1,0 +1,5 @@
+#= env: LD_PRELOAD=/work/own.so
+#= any-temperature
+print('main')
+#== own.so
+no library at all

@@ -1,0 +1,4 @@
+#= env: PYTHONSTARTUP=/work/start.py
+print('main')
+#== start.py
+print('never')

@@ -1,0 +1,6 @@
+#= stdin: rest
+import sys
+try:
+    quit()
+except SystemExit:
+    print(sys.stdin.closed)

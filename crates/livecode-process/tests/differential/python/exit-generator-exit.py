@@ -1,0 +1,1 @@
+raise GeneratorExit('raised by hand')

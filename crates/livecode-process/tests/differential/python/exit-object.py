@@ -1,0 +1,4 @@
+class Reason:
+    def __str__(self):
+        return 'the reason'
+raise SystemExit(Reason())

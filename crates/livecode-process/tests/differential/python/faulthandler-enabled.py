@@ -1,0 +1,3 @@
+import faulthandler, ctypes, re, sys
+faulthandler.enable()
+ctypes.string_at(0)

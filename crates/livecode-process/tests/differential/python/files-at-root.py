@@ -1,0 +1,2 @@
+import os
+print(sorted(os.listdir('/')), sorted(os.listdir('/dev')), sorted(os.listdir('/etc')))

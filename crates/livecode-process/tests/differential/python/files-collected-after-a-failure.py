@@ -1,0 +1,3 @@
+#= collect: a.txt
+open('a.txt', 'w').write('text')
+raise SystemExit(3)

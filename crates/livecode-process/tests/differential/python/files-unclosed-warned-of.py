@@ -1,0 +1,3 @@
+#= env: PYTHONWARNINGS=default
+open('a.txt', 'w').write('x')
+keep = open('a.txt')

@@ -1,0 +1,2 @@
+import ctypes
+print(ctypes.pythonapi.PyGC_IsEnabled(), ctypes.pythonapi.PyGC_Collect())

@@ -1,0 +1,3 @@
+import gc
+objects = gc.get_objects()
+print(len(objects), [len(gc.get_objects(generation)) for generation in range(3)])

@@ -1,0 +1,3 @@
+import answers, os
+print(sorted(os.listdir('.')))
+#== answers.py

@@ -1,0 +1,2 @@
+from . import answers
+#== answers.py

@@ -1,0 +1,3 @@
+#= stdin: \xff\xfe\x00abc\n
+import sys
+print(repr(sys.stdin.errors), ascii(sys.stdin.read()))

@@ -1,0 +1,3 @@
+#= limit: cpu_time_ms=150
+print('begin')
+while True: pass

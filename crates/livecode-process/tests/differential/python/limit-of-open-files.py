@@ -1,0 +1,4 @@
+#= limit: open_files=30
+kept = []
+while True:
+    kept.append(open('/dev/null'))

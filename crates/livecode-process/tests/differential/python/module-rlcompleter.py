@@ -1,0 +1,2 @@
+import rlcompleter
+print(rlcompleter.Completer().complete('pri', 0))

@@ -1,0 +1,2 @@
+import timeit
+print(timeit.timeit('x', 'x = 1', number=10) < 1)

@@ -1,0 +1,3 @@
+#= env: PYTHONWARNINGS=error
+import warnings
+warnings.warn('mine')

@@ -1,0 +1,10 @@
+import os, sys
+os.dup2(1, 2)
+print('1 stdout')
+print('2 stderr', file=sys.stderr)
+sys.stdout.write('3 stdout without end')
+sys.stderr.write('4 stderr without end')
+os.write(1, b'5 written\n')
+print('6', end='')
+sys.stderr.buffer.write(b'7 to the buffer')
+print('8')

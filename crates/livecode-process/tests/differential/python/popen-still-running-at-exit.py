@@ -1,0 +1,3 @@
+import subprocess
+child = subprocess.Popen(['sleep', '5'])
+print('end')

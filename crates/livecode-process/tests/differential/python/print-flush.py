@@ -1,0 +1,3 @@
+print('flushed', flush=True, end='')
+print(sep='-', *range(5))
+print('a', 'b', sep='', end='|')

@@ -1,0 +1,5 @@
+#= env: PYTHONPATH=/work
+print('main')
+#== encodings.py
+print('my own encodings')
+raise SystemExit(9)

@@ -1,0 +1,3 @@
+#= differs
+import subprocess, sys
+print(subprocess.check_output([sys.executable, '-c', 'print(id(object()))']))

@@ -1,0 +1,2 @@
+#= differs
+print(id(object()), id(print))

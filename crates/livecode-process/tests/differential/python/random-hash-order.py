@@ -1,0 +1,2 @@
+#= differs
+print({str(n) for n in range(40)})

@@ -1,0 +1,2 @@
+#= differs
+print(hash('x'), hash(b'x'))

@@ -1,0 +1,3 @@
+#= differs
+import random
+print(random.random(), random.getrandbits(64))

@@ -1,0 +1,3 @@
+#= differs
+import tempfile
+print(tempfile.mktemp())

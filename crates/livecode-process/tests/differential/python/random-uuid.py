@@ -1,0 +1,3 @@
+#= differs
+import uuid
+print(uuid.uuid4())

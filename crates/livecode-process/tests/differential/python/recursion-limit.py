@@ -1,0 +1,11 @@
+import sys
+print(sys.getrecursionlimit())
+depth = 0
+def f():
+    global depth
+    depth += 1
+    f()
+try:
+    f()
+except RecursionError as error:
+    print(depth, error)

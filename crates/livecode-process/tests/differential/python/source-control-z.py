@@ -1,0 +1,1 @@
+#= text: print(1)\n\x1a\n

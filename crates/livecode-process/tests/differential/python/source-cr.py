@@ -1,0 +1,1 @@
+#= text: print('old mac')\rprint('second')\r

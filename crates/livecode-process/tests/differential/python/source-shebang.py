@@ -1,0 +1,3 @@
+#!/usr/bin/env python3 -O
+import sys
+print(sys.flags.optimize, __debug__)

@@ -1,0 +1,2 @@
+#= repeat: 40000 x=1;
+print('begin')

@@ -1,0 +1,2 @@
+print('a' is 'a', '\d')
+assert (1, 'always true')

@@ -1,0 +1,1 @@
+#= text: \x00print('never')\n

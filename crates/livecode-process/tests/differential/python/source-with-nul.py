@@ -1,0 +1,1 @@
+#= text: print('before')\nx = 'a\x00b'\n

@@ -1,0 +1,1 @@
+#= text: print('no end of line')

@@ -1,0 +1,2 @@
+#= stdin: hello
+print(open('/proc/self/fd/0').read())

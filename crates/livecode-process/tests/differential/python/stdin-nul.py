@@ -1,0 +1,2 @@
+#= stdin: a\x00b\x00\n
+print(repr(input()))

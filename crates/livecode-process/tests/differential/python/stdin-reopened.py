@@ -1,0 +1,2 @@
+#= stdin: hello
+print(open(0).read(), open('/proc/self/fd/0').read())

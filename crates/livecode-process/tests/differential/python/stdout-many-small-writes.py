@@ -1,0 +1,3 @@
+import sys
+for number in range(3000):
+    sys.stdout.write('%d\n' % number)

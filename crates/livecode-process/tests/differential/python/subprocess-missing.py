@@ -1,0 +1,2 @@
+import subprocess
+subprocess.run(['not-there-at-all'])

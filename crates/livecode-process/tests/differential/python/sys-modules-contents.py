@@ -1,0 +1,3 @@
+import sys
+for name, module in sorted(sys.modules.items()):
+    print(name, len(vars(module)), sorted(vars(module))[-4:])

@@ -1,0 +1,4 @@
+import threading
+print('begin')
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+print('end')

@@ -1,0 +1,3 @@
+import sys
+sys.excepthook = lambda *arguments: 1 / 0
+raise ValueError('first')

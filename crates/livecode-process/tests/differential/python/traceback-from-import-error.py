@@ -1,0 +1,1 @@
+from os import not_there_at_all

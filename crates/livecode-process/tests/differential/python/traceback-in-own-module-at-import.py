@@ -1,0 +1,4 @@
+import broken
+#== broken.py
+first = 1
+second = first / 0

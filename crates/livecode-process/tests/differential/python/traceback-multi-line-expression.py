@@ -1,0 +1,9 @@
+def f(*arguments):
+    raise ValueError
+
+
+f(
+    1,
+    2 +
+    3,
+)

@@ -1,0 +1,3 @@
+import os
+os.remove('main.py')
+raise ValueError('no line is shown')

@@ -1,0 +1,4 @@
+import broken
+#== broken.py
+def f(:
+    pass

@@ -1,0 +1,5 @@
+def größe(wert):
+    raise ValueError(f'größe {wert} «ungültig» 数')
+
+
+größe('π')

@@ -1,0 +1,5 @@
+class Broken:
+    def __del__(self):
+        raise ValueError('in __del__')
+Broken()
+print('after')

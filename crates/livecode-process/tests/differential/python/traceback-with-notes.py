@@ -1,0 +1,3 @@
+error = ValueError('noted')
+error.add_note('a note')
+raise error

@@ -1,0 +1,5 @@
+import os, weakref
+class Thing:
+    pass
+thing = Thing()
+reference = weakref.ref(thing, lambda _, write=os.write: write(1, b'callback\n'))

@@ -1,0 +1,3 @@
+p DATA.read, __LINE__
+__END__
+the rest

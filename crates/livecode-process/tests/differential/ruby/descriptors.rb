@@ -1,0 +1,1 @@
+p Dir.children('/proc/self/fd').sort, Dir.children('/work'), Dir.children('/tmp'), File.open('main.rb').fileno

@@ -1,0 +1,2 @@
+#= stdin: one\ntwo\nlast
+p gets, $stdin.read, gets

@@ -1,0 +1,4 @@
+#= env: RUBYOPT=-r./hook.rb
+puts 'main'
+#== hook.rb
+puts 'hook'

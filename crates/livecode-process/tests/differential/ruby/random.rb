@@ -1,0 +1,2 @@
+#= differs
+p rand, Random.new_seed, 'x'.hash

@@ -1,0 +1,3 @@
+def inner(x) = 1 / x
+def outer = inner(0)
+outer

@@ -1,0 +1,5 @@
+interface Point { x: number }
+function inner(point: Point | null): number {
+    return point!.x;
+}
+inner(null);
