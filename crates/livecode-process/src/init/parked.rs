@@ -22,9 +22,10 @@ use crate::{
     world::World,
 };
 
-/// Where the library finds its end of the socket to init, and the loader the library: above what a program would get.
-pub(crate) const CONTROL: RawFd = 1021;
-pub(crate) const LIBRARY: RawFd = 1020;
+/// Where the library finds its end of the socket to init, and the loader the library: above what an interpreter opens while it
+/// boots, and within the smallest table of descriptors.
+pub(crate) const CONTROL: RawFd = 61;
+pub(crate) const LIBRARY: RawFd = 60;
 
 /// What the library says when it has stopped the interpreter, and what it's told.
 pub(crate) const STOPPED: &[u8] = b"s";
