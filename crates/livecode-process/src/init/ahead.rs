@@ -39,7 +39,8 @@ impl Serving<'_> {
                     return Some(world);
                 }
                 // Whatever it was, there is the other way.
-                Err(_) => self.lose(index, zygote),
+                Err(_) if zygote.is_broken => self.lose(index, zygote),
+                Err(_) => self.pool.known[index].zygote = Some(zygote),
             }
         }
         self.pool.counters.misses += 1;
@@ -58,9 +59,7 @@ impl Serving<'_> {
         let Some(limits) = known.limits().copied() else { return };
         let mut rest = Vec::new();
         let made = match &mut zygote {
-            Some(zygote) if zygote.is_ready => {
-                self.worlds.make(&limits, Content::Copy(zygote), &mut rest)
-            }
+            Some(zygote) if zygote.is_ready => self.worlds.make(&limits, Content::Copy(zygote), &mut rest),
             // It will be, or there is none.
             Some(_) | None if known.kind.forks && !known.is_hopeless() => {
                 self.pool.known[index].zygote = zygote;
@@ -79,8 +78,11 @@ impl Serving<'_> {
                 self.pool.known[index].worlds.push(world);
                 self.pool.known[index].zygote = zygote;
             }
-            (Err(_), Some(zygote)) => self.lose(index, zygote),
-            (Err(_), None) => self.fail(index),
+            (Err(_), Some(zygote)) if zygote.is_broken => self.lose(index, zygote),
+            (Err(_), zygote) => {
+                self.pool.known[index].zygote = zygote;
+                self.fail(index);
+            }
         }
     }
 

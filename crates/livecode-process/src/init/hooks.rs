@@ -5,10 +5,10 @@ use std::{
     ffi::{CStr, c_char, c_int, c_void},
     io, mem,
     os::fd::{FromRawFd, OwnedFd},
-    ptr,
+    ptr, slice,
     sync::{
         Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicPtr, Ordering},
+        atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering},
     },
 };
 
@@ -31,6 +31,12 @@ static PASSED: AtomicBool = AtomicBool::new(true);
 static STARTED: Mutex<bool> = Mutex::new(false);
 static OVER: Condvar = Condvar::new();
 
+/// What `/proc` tells of the command line: where it is, and its length.
+static ARGUMENTS: (AtomicPtr<c_char>, AtomicUsize) = (AtomicPtr::new(ptr::null_mut()), AtomicUsize::new(0));
+
+/// What it tells of an init.
+const INIT_NAME: &[u8] = b"livecode-init";
+
 thread_local! {
     /// In the thread that waits, what is opened meanwhile is opened by us.
     static OURS: Cell<bool> = const { Cell::new(false) };
@@ -47,8 +53,8 @@ unsafe extern "C" {
 /// Called by the loader when the library is there. Where no init is at the other end it has nothing to do.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static LOADED: extern "C" fn() = {
-    extern "C" fn loaded() {
+static LOADED: extern "C" fn(c_int, *mut *mut c_char) = {
+    extern "C" fn loaded(argc: c_int, argv: *mut *mut c_char) {
         const F_SETFD: c_int = 2;
         const FD_CLOEXEC: c_int = 1;
         // SAFETY: no memory is involved; these numbers are ours by agreement.
@@ -57,6 +63,14 @@ static LOADED: extern "C" fn() = {
             fcntl(CONTROL, F_SETFD, FD_CLOEXEC) == 0
         };
         PASSED.store(!has_init, Ordering::Release);
+        let last = usize::try_from(argc).ok().and_then(|count| count.checked_sub(1));
+        // SAFETY: the loader passes what `main` will get: so many strings, which the kernel has put one behind the other.
+        let (first, len) = last.map_or((ptr::null_mut(), 0), |last| unsafe {
+            let (first, last) = (*argv, *argv.add(last));
+            (first, last.addr() - first.addr() + CStr::from_ptr(last).count_bytes() + 1)
+        });
+        ARGUMENTS.0.store(first, Ordering::Relaxed);
+        ARGUMENTS.1.store(len, Ordering::Relaxed);
     }
     loaded
 };
@@ -135,6 +149,20 @@ fn wait(control: OwnedFd) -> io::Result<()> {
     }
 }
 
+/// Puts that in the place of the command line, cut to its length; gives back what it was.
+fn tell_command_line(told: &[u8]) -> Vec<u8> {
+    let (first, len) = (ARGUMENTS.0.load(Ordering::Relaxed), ARGUMENTS.1.load(Ordering::Relaxed));
+    if first.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: it's there as long as the process, writable, and nobody else looks at it while we do: who could waits with us.
+    let line = unsafe { slice::from_raw_parts_mut(first.cast::<u8>(), len) };
+    let before = line.to_vec();
+    line.fill(0);
+    line.iter_mut().zip(told).for_each(|(byte, told)| *byte = *told);
+    before
+}
+
 /// Makes a copy of this process the init of a world. None in the program that it starts.
 fn copy(
     copied: &Copied,
@@ -153,6 +181,7 @@ fn copy(
     {
         return Ok(Some((pid, pidfd)));
     }
+    let command_line = tell_command_line(INIT_NAME);
     be_init(World {
         room: copied.room,
         control,
@@ -168,6 +197,7 @@ fn copy(
         interpreter: usize::try_from(settings.step).ok(),
     });
     mem::forget(fds);
+    tell_command_line(&command_line);
     // What an exec would have done.
     sys::set_name(&name)?;
     sys::set_process(sys::PR_SET_DUMPABLE, 1)?;

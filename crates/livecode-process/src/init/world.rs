@@ -194,6 +194,9 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
     }
     sys::umask(0o022);
     root::furnish(world.room)?;
+    if world.interpreter.is_some() && !world.clear_groups && in_force(Layer::Masks) {
+        root::hide_descriptors()?;
+    }
     let landlock = if in_force(Layer::Landlock) {
         during("make rules for Landlock", landlock::rules(world.landlock, world.shown))?
     } else {
@@ -332,21 +335,15 @@ fn place_files(files: &[(String, u64)], contents: &File) -> io::Result<()> {
 }
 
 /// Runs a step to its end, in the interpreter that waits for it, where there is one.
-fn run_step(
-    world: &World<'_>,
-    tenant: &Tenant,
-    index: usize,
-    parked: Option<Parked>,
-) -> io::Result<Next> {
+fn run_step(world: &World<'_>, tenant: &Tenant, index: usize, parked: Option<Parked>) -> io::Result<Next> {
     let (command, limits) = (&tenant.request.steps[index], &tenant.limits[index]);
     let is_last = index + 1 == tenant.limits.len();
     let booted_ns = parked.as_ref().map_or(Ok(0), Parked::cpu_ns)?;
     let news = News::Started { own_cpu_ns: tenant.own_cpu_ns + booted_ns };
     packets::send(&world.control, &news.encode())?;
     let began = Instant::now();
-    let gone_on = parked.map(|parked| {
-        parked.go(tenant.streams.of_step(is_last)?.each_ref(), limits, world.cgroup.is_some())
-    });
+    let gone_on = parked
+        .map(|parked| parked.go(tenant.streams.of_step(is_last)?.each_ref(), limits, world.cgroup.is_some()));
     let main = match gone_on {
         Some(Ok(pid)) => pid,
         // It died while it waited, or has to be another for such limits: as if there had been none.

@@ -3,13 +3,15 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, PipeReader, PipeWriter},
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
 use crate::{
     cgroup::Group,
+    in_force,
+    layer::Layer,
     packets,
     parked::{self, Ahead, CONTROL, LIBRARY, STOPPED, strings},
     protocol::Message,
@@ -32,24 +34,30 @@ pub(crate) struct Zygote {
     pub(crate) control: OwnedFd,
     pidfd: OwnedFd,
     pub(crate) group: Option<Group>,
+    /// What it writes while it boots.
+    output: PipeReader,
     began: Instant,
     copies: u32,
     pub(crate) is_ready: bool,
+    /// Whether it didn't do what it was told.
+    pub(crate) is_broken: bool,
 }
 
 impl Zygote {
     /// Starts one; it will say when it has stopped.
     pub(crate) fn start(ahead: Ahead<'_>, group: Option<Group>, stack_bytes: u64) -> io::Result<Self> {
         let (control, theirs) = packets::pair()?;
+        let (output, written) = io::pipe()?;
         let unified = group.as_ref().and_then(Group::unified);
         match during("fork", sys::fork(sys::CLONE_NEWNS, unified))? {
             Fork::Child => {
                 // Said to nobody: the helper sees its end of the socket close.
-                boot(ahead, &theirs, group.as_ref(), stack_bytes).ok();
+                boot(ahead, &theirs, &written, group.as_ref(), stack_bytes).ok();
                 sys::exit(127)
             }
             Fork::Parent { pidfd, .. } => {
-                Ok(Self { control, pidfd, group, began: Instant::now(), copies: 0, is_ready: false })
+                let (began, copies, is_ready, is_broken) = (Instant::now(), 0, false, false);
+                Ok(Self { control, pidfd, group, output, began, copies, is_ready, is_broken })
             }
         }
     }
@@ -60,6 +68,12 @@ impl Zygote {
         let (len, _) = packets::receive(&self.control, &mut said)?;
         if self.is_ready || &said[..len] != STOPPED {
             return Err(io::Error::other("the interpreter ended before it looked for a program"));
+        }
+        let mut polled = [PollFd::readable(&self.output)];
+        sys::poll(&mut polled, Some(0))?;
+        if polled[0].is_ready() {
+            // It belongs to each program's output.
+            return Err(io::Error::other("the interpreter wrote while it booted"));
         }
         packets::send(&self.control, &Told::Settings(settings.clone()).encode())?;
         self.is_ready = true;
@@ -77,6 +91,12 @@ impl Zygote {
 
     /// Makes a copy of it as the init of a world: its pid and pidfd. It's our child.
     pub(crate) fn copy(&mut self, told: &Told, fds: &[i32]) -> io::Result<(i32, OwnedFd)> {
+        let copied = self.try_copy(told, fds);
+        self.is_broken |= copied.is_err();
+        copied
+    }
+
+    fn try_copy(&mut self, told: &Told, fds: &[i32]) -> io::Result<(i32, OwnedFd)> {
         self.copies += 1;
         packets::send_with(&self.control, &told.encode(), fds)?;
         let mut polled = [PollFd::readable(&self.control)];
@@ -105,7 +125,13 @@ impl Zygote {
 
 /// Becomes the interpreter. It keeps two powers of ours: to make a world as the user that pays for it, and in a
 /// cgroup of ours.
-fn boot(ahead: Ahead<'_>, control: &OwnedFd, group: Option<&Group>, stack_bytes: u64) -> io::Result<()> {
+fn boot(
+    ahead: Ahead<'_>,
+    control: &OwnedFd,
+    output: &PipeWriter,
+    group: Option<&Group>,
+    stack_bytes: u64,
+) -> io::Result<()> {
     if let Some(group) = group {
         group.enter()?;
     }
@@ -114,20 +140,25 @@ fn boot(ahead: Ahead<'_>, control: &OwnedFd, group: Option<&Group>, stack_bytes:
     let (path, argv, env) = strings(command)?;
     crate::root::mount_for_boot()?;
     let (nothing, input) = io::pipe()?;
-    // What it would write while it boots has no place in a program's output: it fails.
-    let (_, output) = io::pipe()?;
     drop(input);
     sys::dup2(&nothing, 0)?;
-    sys::dup2(&output, 1)?;
-    sys::dup2(&output, 2)?;
+    sys::dup2(output, 1)?;
+    sys::dup2(output, 2)?;
     // Numbers that are copied to could be what is copied from.
     let control = File::from(control.try_clone()?);
     sys::dup2(&control, CONTROL)?;
     sys::dup2(ahead.library, LIBRARY)?;
-    sys::close_others(&mut [CONTROL, LIBRARY])?;
+    if in_force(Layer::CloseOthers) {
+        sys::close_others(&mut [CONTROL, LIBRARY])?;
+    }
     sys::lower_rlimit(Resource::Stack, stack_bytes, u64::MAX)?;
     sys::umask(0o022);
-    sys::setsid()?;
-    sys::keep_few_powers()?;
+    if in_force(Layer::Session) {
+        sys::setsid()?;
+    }
+    // What stays out for an init must not be missing for another reason.
+    if in_force(Layer::NoNewPrivs) && in_force(Layer::Capabilities) {
+        sys::keep_few_powers()?;
+    }
     parked::with_library(&booted.files, || Err(sys::execve(&path, &argv, &env)))
 }
