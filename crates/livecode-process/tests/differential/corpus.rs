@@ -18,9 +18,18 @@
 //! In a text `\n`, `\r`, `\t`, `\\`, `\xNN` (a byte) and `\u{N}` stand for what they stand for in Rust. A line `#== path`
 //! further down begins a file beside it.
 
-use std::{fs, iter::Peekable, path::Path, str::Chars};
+use std::{
+    env, fs,
+    iter::Peekable,
+    os::unix::{fs::PermissionsExt, process::parent_id},
+    path::Path,
+    str::Chars,
+};
 
 use livecode_core::{ExecutionSpec, LimitRequest, SourceFile};
+use tempfile::TempDir;
+
+use crate::ordinary_user;
 
 /// One program, and what it's given.
 #[derive(Clone, Debug)]
@@ -34,8 +43,12 @@ pub(crate) struct Case {
 
 /// All programs of that directory, in order. `DIFFERENTIAL` in the environment chooses those whose name contains it.
 pub(crate) fn read(language: &str) -> Vec<Case> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential").join(language);
-    let chosen = std::env::var("DIFFERENTIAL").unwrap_or_default();
+    let directory = match ordinary_user::own_cgroup() {
+        Some(_) => Path::new("/tmp").join(name_of_copy(parent_id())),
+        None => Path::new(HERE).to_owned(),
+    };
+    let directory = directory.join(language);
+    let chosen = env::var("DIFFERENTIAL").unwrap_or_default();
     let mut cases: Vec<Case> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -45,6 +58,30 @@ pub(crate) fn read(language: &str) -> Vec<Case> {
         .collect();
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     cases
+}
+
+const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential");
+
+fn name_of_copy(of: u32) -> String {
+    format!("livecode-differential-{of}")
+}
+
+/// A copy of all programs for an ordinary user whom we start, who may not get as far as to where these are.
+pub(crate) fn for_another_user() -> TempDir {
+    let mode = PermissionsExt::from_mode(0o755);
+    let name = name_of_copy(std::process::id());
+    let copy =
+        tempfile::Builder::new().prefix(&name).rand_bytes(0).permissions(mode).tempdir_in("/tmp").unwrap();
+    for language in fs::read_dir(HERE).unwrap().map(|entry| entry.unwrap()) {
+        if language.file_type().unwrap().is_dir() {
+            let to = copy.path().join(language.file_name());
+            fs::create_dir(&to).unwrap();
+            for program in fs::read_dir(language.path()).unwrap().map(|entry| entry.unwrap()) {
+                fs::copy(program.path(), to.join(program.file_name())).unwrap();
+            }
+        }
+    }
+    copy
 }
 
 fn parse(name: String, language: &str, text: &str) -> Case {
