@@ -1,4 +1,4 @@
-//! The C library's ways to open a file, and the wait in them.
+//! The C library's ways to look at a file by its path, and the wait in them.
 
 use std::{
     cell::Cell,
@@ -75,14 +75,26 @@ static LOADED: extern "C" fn(c_int, *mut *mut c_char) = {
     loaded
 };
 
-/// Waits, where this is the first look at what is beneath the work directory.
-fn look_at(path: *const c_char) {
+/// Waits, where this is the first look at what is beneath the work directory, which is where we are.
+fn opens(path: *const c_char) {
+    look_at(path, |path| path.first() != Some(&b'/') || is_beneath(path));
+}
+
+/// The same for who asks about a file: by its whole path, since interpreters ask about where they are while they boot.
+fn asks(path: *const c_char) {
+    look_at(path, is_beneath);
+}
+
+fn is_beneath(path: &[u8]) -> bool {
+    path.strip_prefix(b"/work/").is_some_and(|rest| !matches!(rest, b"" | b"."))
+}
+
+fn look_at(path: *const c_char, is_a_look: fn(&[u8]) -> bool) {
     if PASSED.load(Ordering::Acquire) || path.is_null() || OURS.get() {
         return;
     }
     // SAFETY: whoever opens a file passes a string.
-    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
-    if path.first() != Some(&b'/') || path.starts_with(b"/work/") {
+    if is_a_look(unsafe { CStr::from_ptr(path) }.to_bytes()) {
         stop();
     }
 }
@@ -220,14 +232,14 @@ fn real<F: Copy>(name: &CStr, found: &AtomicPtr<c_void>) -> F {
 }
 
 macro_rules! hooks {
-    ($($name:ident($($before:ident: $kind:ty)?; $($after:ident: $other:ty),*) -> $result:ty;)*) => {$(
+    ($look:ident; $($name:ident($($before:ident: $kind:ty)?; $($after:ident: $other:ty),*) -> $result:ty;)*) => {$(
         /// The C library's, which is variadic where it has a mode: that is passed as others are.
         #[unsafe(no_mangle)]
         extern "C" fn $name($($before: $kind,)? path: *const c_char $(, $after: $other)*) -> $result {
             static REAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
             const NAME: &str = concat!(stringify!($name), "\0");
             type Function = extern "C" fn($($kind,)? *const c_char $(, $other)*) -> $result;
-            look_at(path);
+            $look(path);
             match CStr::from_bytes_with_nul(NAME.as_bytes()) {
                 Ok(name) => real::<Function>(name, &REAL)($($before,)? path $(, $after)*),
                 Err(_) => sys::exit(127),
@@ -236,11 +248,27 @@ macro_rules! hooks {
     )*};
 }
 // What comes before the path and what comes behind it.
-hooks! {
+hooks! { opens;
     open(; flags: c_int, mode: c_int) -> c_int;
     open64(; flags: c_int, mode: c_int) -> c_int;
     openat(directory: c_int; flags: c_int, mode: c_int) -> c_int;
     openat64(directory: c_int; flags: c_int, mode: c_int) -> c_int;
     fopen(; mode: *const c_char) -> *mut c_void;
     fopen64(; mode: *const c_char) -> *mut c_void;
+    __open_2(; flags: c_int) -> c_int;
+    __open64_2(; flags: c_int) -> c_int;
+}
+hooks! { asks;
+    stat(; into: *mut c_void) -> c_int;
+    stat64(; into: *mut c_void) -> c_int;
+    lstat(; into: *mut c_void) -> c_int;
+    lstat64(; into: *mut c_void) -> c_int;
+    __xstat(version: c_int; into: *mut c_void) -> c_int;
+    __xstat64(version: c_int; into: *mut c_void) -> c_int;
+    __lxstat(version: c_int; into: *mut c_void) -> c_int;
+    __lxstat64(version: c_int; into: *mut c_void) -> c_int;
+    fstatat(directory: c_int; into: *mut c_void, flags: c_int) -> c_int;
+    fstatat64(directory: c_int; into: *mut c_void, flags: c_int) -> c_int;
+    access(; mode: c_int) -> c_int;
+    faccessat(directory: c_int; mode: c_int, flags: c_int) -> c_int;
 }

@@ -155,6 +155,10 @@ fn wait(mut booting: Booting) -> io::Result<Parked> {
 }
 
 impl Parked {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// CPU time that it took to boot.
     pub(crate) fn cpu_ns(&self) -> io::Result<u64> {
         sys::cpu_ns_of(self.pid)
@@ -163,6 +167,8 @@ impl Parked {
     /// Lets it go on with a program; gives back its pid. What can't go on is ended.
     pub(crate) fn go(self, streams: [&OwnedFd; 3], limits: &Limits, counted: bool) -> io::Result<i32> {
         let gone = self.cpu_ns().and_then(|own_ns| {
+            // A second more than the cgroup's is enough for that.
+            let own_ns = if counted { 0 } else { own_ns };
             let cpu = cpu_seconds(limits.cpu_ns.saturating_add(own_ns), counted);
             sys::limit_other(self.pid, Resource::Cpu, cpu, cpu + 1)?;
             let data = data_bytes(limits, counted);

@@ -91,14 +91,17 @@ impl Pool {
         let wanting = self.known.iter().enumerate().filter(|(_, known)| {
             known.worlds.len() < known.target() && held.saturating_add(known.bytes) <= self.most_bytes
         });
-        wanting.min_by_key(|(_, known)| known.worlds.len() * EACH / known.target().max(1)).map(|(index, _)| index)
+        wanting
+            .min_by_key(|(_, known)| known.worlds.len() * EACH / known.target().max(1))
+            .map(|(index, _)| index)
     }
 
     /// Takes out what waits too long, for a program or to boot, or was made by an interpreter that is gone.
     pub(crate) fn superfluous(&mut self) -> Vec<Vacant> {
         let mut out = Vec::new();
         for known in &mut self.known {
-            let stuck = known.worlds.iter().position(|world| !world.is_ready() && world.made.elapsed() > BOOT);
+            let stuck =
+                known.worlds.iter().position(|world| !world.is_ready() && world.made.elapsed() > BOOT);
             if let Some(stuck) = stuck {
                 out.push(known.worlds.remove(stuck));
                 known.failures += 1;
@@ -116,14 +119,19 @@ impl Pool {
     /// When [`Pool::superfluous`] has to be asked again, at the latest.
     pub(crate) fn next_check(&self) -> Option<Instant> {
         let waits = self.known.iter().filter(|known| !known.worlds.is_empty() || known.zygote.is_some());
-        waits.map(|known| {
-            let idle = known.pace.last.elapsed();
-            let next = if idle < FEWER { FEWER } else { NONE };
-            let booting = known.worlds.iter().filter(|world| !world.is_ready()).map(|world| world.made + BOOT);
-            booting.chain([known.pace.last + next.max(idle)]).min().map(|at| at + Duration::from_millis(1))
-        })
-        .min()
-        .flatten()
+        waits
+            .map(|known| {
+                let idle = known.pace.last.elapsed();
+                let next = if idle < FEWER { FEWER } else { NONE };
+                let booting =
+                    known.worlds.iter().filter(|world| !world.is_ready()).map(|world| world.made + BOOT);
+                booting
+                    .chain([known.pace.last + next.max(idle)])
+                    .min()
+                    .map(|at| at + Duration::from_millis(1))
+            })
+            .min()
+            .flatten()
     }
 
     /// Whether all is there that should be, as far as the bound on memory lets it.

@@ -19,7 +19,7 @@ static THAW: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// What the first import of all leaves in the interpreter's lists of free objects, which are counted until they are used
 /// again. As seen with 3.11; elsewhere a collection may come so many objects sooner or later.
-const FIRST_IMPORT: c_long = 12;
+const FIRST_IMPORT: c_long = 15;
 
 /// The functions of the C API that are needed.
 struct Api {

@@ -340,7 +340,12 @@ fn report_to(host: &OwnedFd, report: &Report) {
 }
 
 /// Lets the program in: its limits, and what init needs to know.
-pub(crate) fn hand_over(world: &mut Vacant, first: &Limits, packet: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
+pub(crate) fn hand_over(
+    world: &mut Vacant,
+    first: &Limits,
+    packet: &[u8],
+    fds: &[OwnedFd],
+) -> io::Result<()> {
     if let Some(uid) = world.uid {
         // Whoever opens /dev/stdin opens the pipe anew.
         for stream in fds.iter().skip(1) {

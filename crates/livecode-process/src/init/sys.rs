@@ -506,6 +506,13 @@ pub(crate) fn wait(pid: i32) -> Option<(i32, i32, u64)> {
     }
 }
 
+/// Reaps a child that is dead, if there is one.
+pub(crate) fn reap_dead() -> bool {
+    const WNOHANG: c_int = 1;
+    // SAFETY: without a status or a usage no memory is involved.
+    unsafe { wait4(-1, ptr::null_mut(), WNOHANG, ptr::null_mut()) > 0 }
+}
+
 /// Reaps the child that a pidfd names.
 pub(crate) fn reap(pidfd: &OwnedFd) -> io::Result<()> {
     let mut info = [0u64; 16];

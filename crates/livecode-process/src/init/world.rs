@@ -5,8 +5,8 @@ use std::{
     io::{self, Read, Seek, Write},
     mem,
     os::fd::{AsRawFd, OwnedFd},
-    process,
-    time::Instant,
+    process, thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -239,7 +239,8 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
         if index > 0 {
             wait_for_go(&world.control)?;
         }
-        match run_step(world, &tenant, index, parked.next().flatten())? {
+        let own = parked.next().flatten();
+        match run_step(world, &tenant, index, own, parked.as_slice())? {
             Next::Step => {}
             Next::Nothing => break,
             Next::Program => {
@@ -335,10 +336,18 @@ fn place_files(files: &[(String, u64)], contents: &File) -> io::Result<()> {
 }
 
 /// Runs a step to its end, in the interpreter that waits for it, where there is one.
-fn run_step(world: &World<'_>, tenant: &Tenant, index: usize, parked: Option<Parked>) -> io::Result<Next> {
+fn run_step(
+    world: &World<'_>,
+    tenant: &Tenant,
+    index: usize,
+    parked: Option<Parked>,
+    waiting: &[Option<Parked>],
+) -> io::Result<Next> {
     let (command, limits) = (&tenant.request.steps[index], &tenant.limits[index]);
     let is_last = index + 1 == tenant.limits.len();
-    let booted_ns = parked.as_ref().map_or(Ok(0), Parked::cpu_ns)?;
+    // An interpreter that is dead has used no more than it had.
+    let booted = parked.iter().chain(waiting.iter().flatten());
+    let booted_ns: u64 = booted.map(|parked| parked.cpu_ns().unwrap_or(0)).sum();
     let news = News::Started { own_cpu_ns: tenant.own_cpu_ns + booted_ns };
     packets::send(&world.control, &news.encode())?;
     let began = Instant::now();
@@ -369,14 +378,8 @@ fn run_step(world: &World<'_>, tenant: &Tenant, index: usize, parked: Option<Par
     let files_full = status != 0 && sys::is_full("/work")?;
     let ended = News::Ended { wall_ns, cpu_ns, status, files_full }.encode();
     // Whatever a step left running must see neither the next one nor a file being read. Else it goes with us.
-    let end_all = || {
-        if process::id() == 1 {
-            sys::kill_all_but_me();
-        }
-        while sys::wait(-1).is_some() {}
-    };
     if !is_last {
-        end_all();
+        end_all_but(waiting)?;
     }
     packets::send(&world.control, &ended)?;
     if let (Some(max_bytes), Some(to)) = (tenant.request.keep, &tenant.streams.collect)
@@ -386,10 +389,40 @@ fn run_step(world: &World<'_>, tenant: &Tenant, index: usize, parked: Option<Par
         artifact::send(max_bytes, to)?;
     }
     if let Some(to) = tenant.streams.collect.as_ref().filter(|_| is_last) {
-        end_all();
+        end_all_but(&[])?;
         collect::send(&tenant.request.collect, tenant.request.collect_bytes, to)?;
     }
     Ok(if status == 0 && !is_last { Next::Step } else { Next::Nothing })
+}
+
+/// Ends what a step left running, but not the interpreters that wait for a further step, unless there's no end to it.
+fn end_all_but(waiting: &[Option<Parked>]) -> io::Result<()> {
+    /// What is killed is gone soon; who makes others faster than that isn't spared for anybody's sake.
+    const TRIES: usize = 50;
+    let spared: Vec<i32> = waiting.iter().flatten().map(Parked::pid).collect();
+    if process::id() != 1 {
+        // It's the helper's own namespace.
+        while spared.is_empty() && sys::wait(-1).is_some() {}
+        return Ok(());
+    }
+    for _ in 0..if spared.is_empty() { 0 } else { TRIES } {
+        while sys::reap_dead() {}
+        let mut others = 0;
+        for entry in fs::read_dir("/proc")? {
+            let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(pid) = pid.filter(|pid| *pid != 1 && !spared.contains(pid)) {
+                sys::kill_pid(pid);
+                others += 1;
+            }
+        }
+        if others == 0 {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    sys::kill_all_but_me();
+    while sys::wait(-1).is_some() {}
+    Ok(())
 }
 
 /// What came of starting a step's process.

@@ -202,8 +202,7 @@ impl<'a> Worlds<'a> {
         let ahead = match content {
             Content::Copy(zygote) => {
                 let (kinds, entrances) = entrances.counted();
-                let copied =
-                    Copied { payer, namespaces, room, user, clear_groups, cgroup, entrances: kinds };
+                let copied = Copied { payer, namespaces, room, user, clear_groups, cgroup, entrances: kinds };
                 let fds: Vec<_> = [inner.as_raw_fd()]
                     .into_iter()
                     .chain(entrances)
@@ -238,13 +237,7 @@ impl<'a> Worlds<'a> {
     }
 
     /// Tells a new init who it is, and that it may go on.
-    fn admit(
-        &self,
-        pid: i32,
-        pidfd: OwnedFd,
-        control: OwnedFd,
-        uid: u32,
-    ) -> io::Result<(OwnedFd, OwnedFd)> {
+    fn admit(&self, pid: i32, pidfd: OwnedFd, control: OwnedFd, uid: u32) -> io::Result<(OwnedFd, OwnedFd)> {
         let may_set_groups = self.hello.first_uid.is_some();
         let mapped = if in_force(Layer::UserNamespace) {
             map_ids(&format!("/proc/{pid}"), INSIDE_ID, (uid, uid), may_set_groups)
