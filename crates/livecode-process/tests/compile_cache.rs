@@ -98,6 +98,27 @@ async fn go_is_compiled_once() {
     adds("go", source).await;
 }
 
+/// Both a world that compiles and one that need not may hold an interpreter that has booted ahead.
+#[tokio::test]
+async fn an_interpreter_that_waits_runs_what_was_kept() {
+    for language in ["java", "typescript"] {
+        let sandbox = sandbox();
+        let cache = Arc::new(CompileCache::new(sandbox.clone()));
+        let template = Languages::builtin().get(language).unwrap().template.clone();
+        let spec = ExecutionSpec::new(language, template);
+        for owner in ["alice", "bob", "carol"] {
+            let runner = Runner::shared(cache.clone()).owner(Owner::new(owner).unwrap());
+            for _ in 0..3 {
+                wrote(&runner.run(&spec).await.unwrap(), "Hello World\n");
+                sandbox.warmed().await.unwrap();
+            }
+        }
+        assert_eq!(counted(&cache), (6, 3));
+        // Of those that begin, all but the first two; and a compiler may find one.
+        assert!(sandbox.warm_stats().hits >= 4, "{:?}", sandbox.warm_stats());
+    }
+}
+
 #[tokio::test]
 async fn programs_are_told_apart() {
     let cache = cache();
