@@ -1,3 +1,4 @@
+//= any-temperature
 //= env: NODE_PATH=/work/lib
 console.log(require('mine'), module.paths);
 //== lib/mine.js

@@ -1,3 +1,4 @@
+#= any-temperature
 #= env: LOCPATH=/work/locales
 #= env: LANG=de_DE.UTF-8
 import locale

@@ -1,3 +1,4 @@
+#= any-temperature
 #= env: PYTHONSTARTUP=/work/start.py
 print('main')
 #== start.py

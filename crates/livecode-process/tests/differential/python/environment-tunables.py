@@ -1,3 +1,4 @@
+#= any-temperature
 #= env: GLIBC_TUNABLES=glibc.malloc.perturb=90
 import ctypes
 libc = ctypes.CDLL(None)

@@ -1,3 +1,4 @@
+#= any-temperature
 #= env: PYTHONPATH=/work/none.zip
 import sys
 print(sys.path, sorted(sys.path_importer_cache))

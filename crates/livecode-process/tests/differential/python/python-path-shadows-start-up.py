@@ -1,3 +1,4 @@
+#= any-temperature
 #= env: PYTHONPATH=/work
 print('main')
 #== encodings.py

@@ -1,3 +1,4 @@
+#= any-temperature
 #= env: PYTHONPATH=/work/lib
 import sys
 print('main', sys.path[:2], 'sitecustomize' in sys.modules)

@@ -1,3 +1,4 @@
+#= any-temperature
 #= env: PYTHONPATH=lib:/work/more
 import sys
 print(sys.path)
