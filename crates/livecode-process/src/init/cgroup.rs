@@ -384,9 +384,10 @@ fn field(text: &str, key: &str) -> Option<u64> {
 }
 
 fn read(directory: &OwnedFd, name: &str) -> Option<String> {
-    let mut text = String::new();
-    File::from(sys::open_read(directory, name).ok()?).read_to_string(&mut text).ok()?;
-    Some(text)
+    // More than any of these has, or what is looked for is at its beginning. At once, for these calls add up.
+    let mut text = [0; 1024];
+    let len = File::from(sys::open_read(directory, name).ok()?).read(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text[..len]).into_owned())
 }
 
 fn write(directory: &OwnedFd, name: &str, value: &str) -> io::Result<()> {

@@ -18,7 +18,7 @@ use crate::{
 /// The last of our own instructions in the process that becomes the program. Closes all descriptors but those kept.
 pub(crate) fn prepare(
     world: &World<'_>,
-    streams: [&OwnedFd; 3],
+    streams: &[OwnedFd; 3],
     landlock: Option<&OwnedFd>,
     step: &Limits,
     keep: &mut [RawFd],

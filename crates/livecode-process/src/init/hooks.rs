@@ -124,7 +124,7 @@ fn stop() {
 /// Comes back in the process that is to be the program.
 fn wait(control: OwnedFd) -> io::Result<()> {
     packets::send(&control, STOPPED)?;
-    let mut packet = vec![0; 256 * 1024];
+    let mut packet = [0; 16 * 1024];
     let mut settings = None;
     loop {
         let (len, fds) = packets::receive(&control, &mut packet)?;

@@ -33,6 +33,7 @@ mod protocol;
 mod root;
 mod run;
 mod runs;
+mod step;
 mod sys;
 mod told;
 mod world;

@@ -7,6 +7,7 @@ use std::{
     ffi::CString,
     fs::{self, File},
     io::{self, Read},
+    mem,
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
         unix::fs::FileExt,
@@ -15,6 +16,8 @@ use std::{
 
 use crate::{
     confine::{cpu_seconds, data_bytes, prepare},
+    in_force,
+    layer::Layer,
     packets,
     protocol::{Booted, Command, Limits, Message},
     root::{PRELOAD, during},
@@ -115,11 +118,15 @@ fn start(
     let limits = Limits { cpu_ns: u64::MAX, memory_bytes: u64::MAX, ..*limits };
     match sys::fork(0, None)? {
         Fork::Child => {
-            let streams = [&nothing, &written, &written];
             let error = sys::dup2(&theirs, CONTROL)
                 .and_then(|()| sys::dup2(ahead.library, LIBRARY))
                 .and_then(|()| {
-                    prepare(world, streams, landlock, &limits, &mut [report.as_raw_fd(), CONTROL, LIBRARY])
+                    let streams = [nothing, written.try_clone()?, written];
+                    let keep = &mut [report.as_raw_fd(), CONTROL, LIBRARY];
+                    prepare(world, &streams, landlock, &limits, keep)?;
+                    // Closed already.
+                    mem::forget(streams);
+                    Ok(())
                 })
                 .map_or_else(|error| error, |()| sys::execve(&path, &argv, &env));
             io::Write::write_all(&mut &report, error.to_string().as_bytes()).ok();
@@ -165,15 +172,19 @@ impl Parked {
     }
 
     /// Lets it go on with a program; gives back its pid. What can't go on is ended.
-    pub(crate) fn go(self, streams: [&OwnedFd; 3], limits: &Limits, counted: bool) -> io::Result<i32> {
+    pub(crate) fn go(self, streams: &[OwnedFd; 3], limits: &Limits, counted: bool) -> io::Result<i32> {
         let gone = self.cpu_ns().and_then(|own_ns| {
             // A second more than the cgroup's is enough for that.
             let own_ns = if counted { 0 } else { own_ns };
             let cpu = cpu_seconds(limits.cpu_ns.saturating_add(own_ns), counted);
-            sys::limit_other(self.pid, Resource::Cpu, cpu, cpu + 1)?;
-            let data = data_bytes(limits, counted);
-            sys::limit_other(self.pid, Resource::Data, data, data)?;
-            packets::send_with(&self.control, GO, &streams.map(AsRawFd::as_raw_fd))
+            if in_force(Layer::LimitCpu) {
+                sys::limit_other(self.pid, Resource::Cpu, cpu, cpu + 1)?;
+            }
+            if !counted && in_force(Layer::LimitData) {
+                let data = data_bytes(limits, counted);
+                sys::limit_other(self.pid, Resource::Data, data, data)?;
+            }
+            packets::send_with(&self.control, GO, &streams.each_ref().map(AsRawFd::as_raw_fd))
         });
         if let Err(error) = gone {
             sys::kill_pid(self.pid);

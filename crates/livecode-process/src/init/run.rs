@@ -32,6 +32,8 @@ pub(crate) struct Run {
     pub(crate) control: Option<OwnedFd>,
     /// Where its files are; none as long as they are nowhere.
     pub(crate) work: Option<OwnedFd>,
+    /// Its mounts, once they are all there: undone when we let go of them.
+    pub(crate) mounts: Option<OwnedFd>,
     pub(crate) pidfd: OwnedFd,
     pub(crate) group: Option<Group>,
     pub(crate) steps: Vec<Limits>,
@@ -43,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) told: Option<Instant>,
     pub(crate) next_cpu_check: Option<Instant>,
     pub(crate) report: Report,
+    /// Whether it has what the kernel counted.
+    pub(crate) is_counted: bool,
     /// Why it's being killed, or how it ended.
     pub(crate) end: Option<End>,
 }
@@ -62,7 +66,9 @@ impl Run {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Ok((0, _)) | Err(_) => self.control = None,
                 Ok((len, fds)) => {
-                    self.work = fds.into_iter().next().or(self.work.take());
+                    let mut fds = fds.into_iter();
+                    self.work = fds.next().or(self.work.take());
+                    self.mounts = fds.next().or(self.mounts.take());
                     if let Some(news) = News::decode(&packet[..len]) {
                         self.hear(news);
                     }
@@ -85,7 +91,7 @@ impl Run {
                 }
                 self.started = Some(now);
             }
-            News::Ended { wall_ns, cpu_ns, status, files_full } => {
+            News::Ended { wall_ns, cpu_ns, status, files_full, left_some } => {
                 self.report.wall_ns = wall_ns;
                 // Where nobody counts all of it.
                 self.report.cpu_ns = cpu_ns;
@@ -97,8 +103,13 @@ impl Run {
                 } else {
                     self.end = Some(End::Status(status));
                     // For what it left behind, which its init ends.
-                    if let Some(Err(error)) = self.group.as_ref().map(Group::lift_share) {
+                    if let Some(Err(error)) = self.group.as_ref().filter(|_| left_some).map(Group::lift_share)
+                    {
                         self.report.message = error.to_string();
+                    }
+                    // Else nothing changes any more, and init needs a moment to die.
+                    if !left_some {
+                        self.count();
                     }
                 }
             }
@@ -111,6 +122,17 @@ impl Run {
                 self.report.message = reason;
             }
         }
+    }
+
+    /// Takes what the kernel counted into the report, the first time that it's called.
+    pub(crate) fn count(&mut self) {
+        let Some(group) = self.group.as_ref().filter(|_| !self.is_counted) else { return };
+        let counted = group.counted();
+        self.report.cpu_ns = group.cpu_ns().unwrap_or(self.report.cpu_ns);
+        self.report.memory_peak_bytes = counted.memory_peak_bytes;
+        self.report.oom_kills += counted.oom_kills;
+        self.report.fork_failures = counted.fork_failures;
+        self.is_counted = true;
     }
 
     /// Lets init begin the next step.

@@ -218,12 +218,13 @@ impl Serving<'_> {
             },
         };
         self.usual = Some(*first);
-        let Vacant { slot, group, control, pidfd, work, .. } = world;
+        let Vacant { slot, group, control, pidfd, work, mounts, .. } = world;
         self.runs.push(Run {
             host,
             host_is_done: false,
             control: Some(control),
             work,
+            mounts,
             pidfd,
             group,
             steps: begin.steps,
@@ -233,6 +234,7 @@ impl Serving<'_> {
             told: Some(Instant::now()),
             next_cpu_check: None,
             report: Report::default(),
+            is_counted: false,
             end: None,
         });
         Ok(())
@@ -280,13 +282,7 @@ impl Serving<'_> {
             run.report.message = format!("reap: {error}");
         }
         run.report.step = u32::try_from(run.step).unwrap_or(u32::MAX);
-        if let Some(group) = &run.group {
-            let counted = group.counted();
-            run.report.cpu_ns = group.cpu_ns().unwrap_or(run.report.cpu_ns);
-            run.report.memory_peak_bytes = counted.memory_peak_bytes;
-            run.report.oom_kills += counted.oom_kills;
-            run.report.fork_failures = counted.fork_failures;
-        }
+        run.count();
         run.report.end = match run.end {
             Some(end) => end,
             // The kernel chose our init to free memory, or all of the group at once.

@@ -28,6 +28,7 @@ mod protocol;
 mod python;
 #[expect(dead_code, reason = "the root is built by the helper")]
 mod root;
+mod step;
 #[expect(dead_code, reason = "much of it is the helper's")]
 mod sys;
 mod told;

@@ -2,52 +2,40 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek, Write},
+    io::{self, Read, Seek},
     mem,
     os::fd::{AsRawFd, OwnedFd},
-    process, thread,
-    time::{Duration, Instant},
 };
 
 use crate::{
     artifact,
     cgroup::Entrances,
-    collect,
-    confine::{Namespaces, check_cgroup, prepare, verify},
+    confine::{Namespaces, check_cgroup, verify},
     in_force, landlock,
     layer::Layer,
     packets,
-    parked::{self, Ahead, Parked, strings},
-    protocol::{Command, Limits, Message, Order, Request},
+    parked::{self, Ahead},
+    protocol::{Limits, Message, Order, Request},
     root::{self, during},
+    step::{Next, run_step},
     sys,
 };
 
 /// Who a program is inside.
 pub(crate) const INSIDE_ID: u32 = 1000;
 
-/// The program's streams, as the host gave them.
-pub(crate) struct Streams {
-    pub(crate) stdin: OwnedFd,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
-    /// Both streams of every step before the last.
-    pub(crate) compile: Option<OwnedFd>,
-    /// Where files go that are to be collected.
-    pub(crate) collect: Option<OwnedFd>,
-}
-
 /// What init tells the helper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// The world is there, and waits for its program. Comes with a descriptor of the work directory, whose size the helper may
-    /// change: we have given up the power to.
+    /// change: we have given up the power to; and one of its mounts, so that they are undone when everybody has been told of
+    /// the end.
     Furnished,
     /// The step's process is about to be. Init has used so much CPU time that is counted as the run's.
     Started { own_cpu_ns: u64 },
     /// It ended, after so many nanoseconds and so much CPU time of itself and of those that it waited for, with this raw
-    /// status; and whether its file system was full.
-    Ended { wall_ns: u64, cpu_ns: u64, status: i32, files_full: bool },
+    /// status; whether its file system was full, and whether it left other processes.
+    Ended { wall_ns: u64, cpu_ns: u64, status: i32, files_full: bool, left_some: bool },
     /// Its command could not be executed.
     NotStarted(String),
     /// We failed.
@@ -58,8 +46,8 @@ impl News {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Started { own_cpu_ns } => [&[0], &own_cpu_ns.to_le_bytes()[..]].concat(),
-            Self::Ended { wall_ns, cpu_ns, status, files_full } => [
-                &[1, u8::from(*files_full)],
+            Self::Ended { wall_ns, cpu_ns, status, files_full, left_some } => [
+                &[1, u8::from(*files_full), u8::from(*left_some)],
                 &wall_ns.to_le_bytes()[..],
                 &cpu_ns.to_le_bytes(),
                 &status.to_le_bytes(),
@@ -77,12 +65,13 @@ impl News {
         match tag {
             0 => Some(Self::Started { own_cpu_ns: u64::from_le_bytes(rest.try_into().ok()?) }),
             1 => {
-                let (files_full, rest) = rest.split_first()?;
+                let ([files_full, left_some], rest) = rest.split_first_chunk()?;
                 let (wall_ns, rest) = rest.split_first_chunk()?;
                 let (cpu_ns, status) = rest.split_first_chunk()?;
                 let status = i32::from_le_bytes(status.try_into().ok()?);
                 let [wall_ns, cpu_ns] = [wall_ns, cpu_ns].map(|bytes| u64::from_le_bytes(*bytes));
-                Some(Self::Ended { wall_ns, cpu_ns, status, files_full: *files_full == 1 })
+                let [files_full, left_some] = [files_full, left_some].map(|flag| *flag == 1);
+                Some(Self::Ended { wall_ns, cpu_ns, status, files_full, left_some })
             }
             2 => Some(Self::NotStarted(text())),
             3 => Some(Self::Failed(text())),
@@ -119,24 +108,18 @@ pub(crate) struct World<'a> {
 }
 
 /// A program, and what it was given.
-struct Tenant {
-    limits: Vec<Limits>,
-    request: Request,
+pub(crate) struct Tenant {
+    pub(crate) limits: Vec<Limits>,
+    pub(crate) request: Request,
     /// The files, one after the other.
     contents: File,
-    streams: Streams,
-    landlock: Option<OwnedFd>,
+    /// Standard input, output and error of each step; none once they are its alone.
+    pub(crate) streams: Vec<Option<[OwnedFd; 3]>>,
+    /// Where files go that are to be brought back.
+    pub(crate) collect: Option<OwnedFd>,
+    pub(crate) landlock: Option<OwnedFd>,
     /// So much CPU time is counted as the run's, and was ours.
-    own_cpu_ns: u64,
-}
-
-/// What follows a step.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Step,
-    Nothing,
-    /// This is the process that has become the program.
-    Program,
+    pub(crate) own_cpu_ns: u64,
 }
 
 /// Is the init of a run. What it holds of the helper's is closed first; its memory is a copy that no program can read. Only
@@ -215,9 +198,11 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
         Some(ahead) => parked::boot(world, ahead, landlock.as_ref())?.into_iter(),
         None => Vec::new().into_iter(),
     };
-    packets::send_with(&world.control, &News::Furnished.encode(), &[sys::open_path("/work")?.as_raw_fd()])?;
+    let given = [sys::open_path("/work")?, File::open("/proc/self/ns/mnt")?.into()];
+    packets::send_with(&world.control, &News::Furnished.encode(), &given.each_ref().map(AsRawFd::as_raw_fd))?;
+    drop(given);
     // Here it may be a while: no byte of a program's has been in this world so far.
-    let Some(tenant) = receive_tenant(&world.control, landlock, own_cpu_ns)? else {
+    let Some(mut tenant) = receive_tenant(&world.control, landlock, own_cpu_ns)? else {
         return Ok(Next::Nothing);
     };
     let placed = match tenant.request.begins {
@@ -229,7 +214,8 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
             // As if the program had written them and met its limit.
             const EXIT_1: i32 = 1 << 8;
-            let news = News::Ended { wall_ns: 0, cpu_ns: 0, status: EXIT_1, files_full: true };
+            let news =
+                News::Ended { wall_ns: 0, cpu_ns: 0, status: EXIT_1, files_full: true, left_some: false };
             packets::send(&world.control, &news.encode())?;
             return Ok(Next::Nothing);
         }
@@ -240,7 +226,7 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
             wait_for_go(&world.control)?;
         }
         let own = parked.next().flatten();
-        match run_step(world, &tenant, index, own, parked.as_slice())? {
+        match run_step(world, &mut tenant, index, own, parked.as_slice())? {
             Next::Step => {}
             Next::Nothing => break,
             Next::Program => {
@@ -250,20 +236,6 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
         }
     }
     Ok(Next::Nothing)
-}
-
-impl Streams {
-    /// Standard input, output and error of a step.
-    fn of_step(&self, is_last: bool) -> io::Result<[OwnedFd; 3]> {
-        Ok(match (&self.compile, is_last) {
-            (Some(output), false) => {
-                [File::open("/dev/null")?.into(), output.try_clone()?, output.try_clone()?]
-            }
-            (None | Some(_), _) => {
-                [self.stdin.try_clone()?, self.stdout.try_clone()?, self.stderr.try_clone()?]
-            }
-        })
-    }
 }
 
 impl Limits {
@@ -294,14 +266,15 @@ fn receive_tenant(
     if request.steps.is_empty() || request.steps.len() != begin.steps.len() {
         return Err(io::Error::other("a request needs steps, and each of them limits"));
     }
-    let streams = Streams {
-        stdin: descriptor()?,
-        stdout: descriptor()?,
-        stderr: descriptor()?,
-        compile: (begin.steps.len() > 1).then(&mut descriptor).transpose()?,
-        collect: begin.collects.then(descriptor).transpose()?,
-    };
-    Ok(Some(Tenant { limits: begin.steps, request, contents, streams, landlock, own_cpu_ns }))
+    let program = [descriptor()?, descriptor()?, descriptor()?];
+    let mut streams = Vec::new();
+    if begin.steps.len() > 1 {
+        let output = descriptor()?;
+        streams.push(Some([File::open("/dev/null")?.into(), output.try_clone()?, output]));
+    }
+    streams.push(Some(program));
+    let collect = begin.collects.then(descriptor).transpose()?;
+    Ok(Some(Tenant { limits: begin.steps, request, contents, streams, collect, landlock, own_cpu_ns }))
 }
 
 /// Leaves what follows to be read.
@@ -333,157 +306,4 @@ fn place_files(files: &[(String, u64)], contents: &File) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Runs a step to its end, in the interpreter that waits for it, where there is one.
-fn run_step(
-    world: &World<'_>,
-    tenant: &Tenant,
-    index: usize,
-    parked: Option<Parked>,
-    waiting: &[Option<Parked>],
-) -> io::Result<Next> {
-    let (command, limits) = (&tenant.request.steps[index], &tenant.limits[index]);
-    let is_last = index + 1 == tenant.limits.len();
-    // An interpreter that is dead has used no more than it had.
-    let booted = parked.iter().chain(waiting.iter().flatten());
-    let booted_ns: u64 = booted.map(|parked| parked.cpu_ns().unwrap_or(0)).sum();
-    let news = News::Started { own_cpu_ns: tenant.own_cpu_ns + booted_ns };
-    packets::send(&world.control, &news.encode())?;
-    let began = Instant::now();
-    let gone_on = parked
-        .map(|parked| parked.go(tenant.streams.of_step(is_last)?.each_ref(), limits, world.cgroup.is_some()));
-    let main = match gone_on {
-        Some(Ok(pid)) => pid,
-        // It died while it waited, or has to be another for such limits: as if there had been none.
-        Some(Err(_)) | None => match start(world, tenant, command, limits, index)? {
-            Started::Process(pid) => pid,
-            Started::Not(news) => {
-                packets::send(&world.control, &news.encode())?;
-                return Ok(Next::Nothing);
-            }
-            Started::Program => return Ok(Next::Program),
-        },
-    };
-    let (status, cpu_ns) = loop {
-        match sys::wait(-1) {
-            Some((pid, status, cpu_ns)) if pid == main => break (status, cpu_ns),
-            Some(_) => {}
-            None => {
-                return Err(io::Error::other("the program's process is not there to be waited for"));
-            }
-        }
-    };
-    let wall_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let files_full = status != 0 && sys::is_full("/work")?;
-    let ended = News::Ended { wall_ns, cpu_ns, status, files_full }.encode();
-    // Whatever a step left running must see neither the next one nor a file being read. Else it goes with us.
-    if !is_last {
-        end_all_but(waiting)?;
-    }
-    packets::send(&world.control, &ended)?;
-    if let (Some(max_bytes), Some(to)) = (tenant.request.keep, &tenant.streams.collect)
-        && !is_last
-        && status == 0
-    {
-        artifact::send(max_bytes, to)?;
-    }
-    if let Some(to) = tenant.streams.collect.as_ref().filter(|_| is_last) {
-        end_all_but(&[])?;
-        collect::send(&tenant.request.collect, tenant.request.collect_bytes, to)?;
-    }
-    Ok(if status == 0 && !is_last { Next::Step } else { Next::Nothing })
-}
-
-/// Ends what a step left running, but not the interpreters that wait for a further step, unless there's no end to it.
-fn end_all_but(waiting: &[Option<Parked>]) -> io::Result<()> {
-    /// What is killed is gone soon; who makes others faster than that isn't spared for anybody's sake.
-    const TRIES: usize = 50;
-    let spared: Vec<i32> = waiting.iter().flatten().map(Parked::pid).collect();
-    if process::id() != 1 {
-        // It's the helper's own namespace.
-        while spared.is_empty() && sys::wait(-1).is_some() {}
-        return Ok(());
-    }
-    for _ in 0..if spared.is_empty() { 0 } else { TRIES } {
-        while sys::reap_dead() {}
-        let mut others = 0;
-        for entry in fs::read_dir("/proc")? {
-            let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
-            if let Some(pid) = pid.filter(|pid| *pid != 1 && !spared.contains(pid)) {
-                sys::kill_pid(pid);
-                others += 1;
-            }
-        }
-        if others == 0 {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_micros(200));
-    }
-    sys::kill_all_but_me();
-    while sys::wait(-1).is_some() {}
-    Ok(())
-}
-
-/// What came of starting a step's process.
-enum Started {
-    Process(i32),
-    /// It could not be, or has ended in that.
-    Not(News),
-    /// We are it.
-    Program,
-}
-
-fn start(
-    world: &World<'_>,
-    tenant: &Tenant,
-    command: &Command,
-    limits: &Limits,
-    index: usize,
-) -> io::Result<Started> {
-    let (path, argv, env) = strings(command)?;
-    let is_last = index + 1 == tenant.limits.len();
-    let (mut trouble, report) = io::pipe()?;
-    let pid = match sys::fork_program()? {
-        None => {
-            let prepared = tenant.streams.of_step(is_last).and_then(|streams| {
-                let keep = &mut [report.as_raw_fd()];
-                prepare(world, streams.each_ref(), tenant.landlock.as_ref(), limits, keep)?;
-                mem::forget(streams);
-                Ok(())
-            });
-            let error = match prepared {
-                Ok(()) if world.interpreter == Some(index) => {
-                    // Already closed.
-                    mem::forget(trouble);
-                    return Ok(Started::Program);
-                }
-                Ok(()) => match sys::execve(&path, &argv, &env) {
-                    error if error.kind() == io::ErrorKind::ArgumentListTooLong => (b'a', error),
-                    error => (b'x', error),
-                },
-                Err(error) => (b'p', error),
-            };
-            // Where nobody listens, the exit status says it.
-            (&report).write_all(&[&[error.0], error.1.to_string().as_bytes()].concat()).ok();
-            sys::exit(127)
-        }
-        Some(pid) => pid,
-    };
-    drop(report);
-    let mut said = Vec::new();
-    trouble.read_to_end(&mut said)?;
-    let Some((&kind, reason)) = said.split_first() else {
-        return Ok(Started::Process(pid));
-    };
-    let reason = String::from_utf8_lossy(reason).into_owned();
-    Ok(Started::Not(match kind {
-        // As a shell says it: for the kernel its arguments are too many, or its stack too small for them.
-        b'a' => {
-            const EXIT_126: i32 = 126 << 8;
-            News::Ended { wall_ns: 0, cpu_ns: 0, status: EXIT_126, files_full: false }
-        }
-        b'x' => News::NotStarted(reason),
-        _ => News::Failed(reason),
-    }))
 }

@@ -52,6 +52,8 @@ pub(crate) struct Vacant {
     pub(crate) pidfd: OwnedFd,
     /// Where its files will be; none as long as init hasn't told.
     pub(crate) work: Option<OwnedFd>,
+    /// Its mounts.
+    pub(crate) mounts: Option<OwnedFd>,
     /// What it was made for.
     pub(crate) limits: Limits,
     pub(crate) made: Instant,
@@ -74,7 +76,10 @@ impl Vacant {
     /// Hears what init has to say, which is there; says whether it's well.
     pub(crate) fn listen(&mut self) -> bool {
         match packets::receive(&self.control, &mut [0; 1]) {
-            Ok((1, fds)) => self.work = fds.into_iter().next(),
+            Ok((1, fds)) => {
+                let mut fds = fds.into_iter();
+                (self.work, self.mounts) = (fds.next(), fds.next());
+            }
             Ok(_) | Err(_) => return false,
         }
         self.bytes = self.group.as_ref().and_then(Group::memory_bytes).unwrap_or(0);
@@ -142,8 +147,8 @@ impl<'a> Worlds<'a> {
         let mut group = None;
         match self.make_in(slot, limits, content, &mut group) {
             Ok((control, pidfd)) => {
-                let (uid, limits, work, bytes) = (self.uid(slot), *limits, None, 0);
-                Ok(Vacant { slot, uid, group, control, pidfd, work, limits, made, bytes, is_idle })
+                let (uid, limits, work, mounts, bytes) = (self.uid(slot), *limits, None, None, 0);
+                Ok(Vacant { slot, uid, group, control, pidfd, work, mounts, limits, made, bytes, is_idle })
             }
             Err(error) => {
                 self.free(slot);

@@ -151,7 +151,9 @@ fn boot(
     if in_force(Layer::CloseOthers) {
         sys::close_others(&mut [CONTROL, LIBRARY])?;
     }
-    sys::lower_rlimit(Resource::Stack, stack_bytes, u64::MAX)?;
+    if in_force(Layer::LimitStack) {
+        sys::lower_rlimit(Resource::Stack, stack_bytes, u64::MAX)?;
+    }
     sys::umask(0o022);
     if in_force(Layer::Session) {
         sys::setsid()?;
