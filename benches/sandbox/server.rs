@@ -76,7 +76,12 @@ impl Server {
         let mut process = Command::new(program)
             .current_dir(directory.path())
             .env_clear()
-            .envs([("PATH", "/usr/bin:/bin"), ("LISTEN", "127.0.0.1:0"), ("WARM", way), ("RUST_LOG", "error")])
+            .envs([
+                ("PATH", "/usr/bin:/bin"),
+                ("LISTEN", "127.0.0.1:0"),
+                ("WARM", way),
+                ("RUST_LOG", "error"),
+            ])
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();

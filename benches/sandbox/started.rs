@@ -22,6 +22,7 @@ pub(crate) struct Started {
     sandbox: ProcessSandbox,
     runner: Runner,
     spec: ExecutionSpec,
+    way: Warm,
 }
 
 impl Started {
@@ -39,7 +40,7 @@ impl Started {
         languages.add(asked)?;
         let sandbox = ProcessSandbox::builder().warm(language, way).build()?;
         let runner = Runner::new(sandbox.clone()).languages(languages);
-        Ok(Self { sandbox, runner, spec: ExecutionSpec::new(language, hello) })
+        Ok(Self { sandbox, runner, spec: ExecutionSpec::new(language, hello), way })
     }
 
     /// With so many at a time.
@@ -50,7 +51,7 @@ impl Started {
 
     pub(crate) async fn run(&self) -> Result<()> {
         let run = self.runner.run(&self.spec).await?;
-        if run.captured.stdout == "hi\n" { Ok(()) } else { Err(format!("{run:?}").into()) }
+        if run.captured.stdout == "hi\n" { Ok(()) } else { Err(format!("{:?}: {run:?}", self.way).into()) }
     }
 
     /// It's known what is to wait, and all of it does.
