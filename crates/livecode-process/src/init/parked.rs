@@ -171,8 +171,8 @@ impl Parked {
         sys::cpu_ns_of(self.pid)
     }
 
-    /// Lets it go on with a program; gives back its pid. What can't go on is ended.
-    pub(crate) fn go(self, streams: &[OwnedFd; 3], limits: &Limits, counted: bool) -> io::Result<i32> {
+    /// Lets it go on with a program; gives back its pid. What can't go on is ended. To be kept until it has.
+    pub(crate) fn go(&self, streams: &[OwnedFd; 3], limits: &Limits, counted: bool) -> io::Result<i32> {
         let gone = self.cpu_ns().and_then(|own_ns| {
             // A second more than the cgroup's is enough for that.
             let own_ns = if counted { 0 } else { own_ns };

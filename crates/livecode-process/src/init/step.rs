@@ -45,7 +45,7 @@ pub(crate) fn run_step(
     let streams = tenant.streams.get_mut(index).and_then(Option::take);
     let streams = streams.ok_or_else(|| io::Error::other("a step has no streams"))?;
     let limits = &tenant.limits[index];
-    let gone_on = parked.map(|parked| parked.go(&streams, limits, world.cgroup.is_some()));
+    let gone_on = parked.as_ref().map(|parked| parked.go(&streams, limits, world.cgroup.is_some()));
     let main = match gone_on {
         Some(Ok(pid)) => pid,
         // It died while it waited, or has to be another for such limits: as if there had been none.

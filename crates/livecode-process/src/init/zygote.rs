@@ -148,9 +148,7 @@ fn boot(
     let control = File::from(control.try_clone()?);
     sys::dup2(&control, CONTROL)?;
     sys::dup2(ahead.library, LIBRARY)?;
-    if in_force(Layer::CloseOthers) {
-        sys::close_others(&mut [CONTROL, LIBRARY])?;
-    }
+    sys::close_others(&mut [CONTROL, LIBRARY])?;
     if in_force(Layer::LimitStack) {
         sys::lower_rlimit(Resource::Stack, stack_bytes, u64::MAX)?;
     }
