@@ -17,7 +17,41 @@ use livecode_process::Warm;
 use crate::ways::{Corpus, Inherent, compare};
 
 /// What can't be helped. Next to nothing belongs here.
-const INHERENT: &[Inherent] = &[];
+const INHERENT: &[Inherent] = &[
+    Inherent {
+        ways: &[Warm::SingleUse, Warm::Fork],
+        programs: &[
+            "python/files-libraries-loaded",
+            "python/files-library-of-the-symbols",
+            "python/proc-maps",
+            "python/proc-status-libraries",
+            "javascript/libraries",
+            "java/files-and-descriptors",
+        ],
+        reason: "a library of ours is in its address space, for who looks through that",
+    },
+    Inherent {
+        ways: &[Warm::Fork],
+        programs: &[
+            "python/random-addresses",
+            "python/random-auxiliary-bytes",
+            "python/random-hash",
+            "python/random-hash-order",
+            "python/random-stack-and-libraries",
+        ],
+        reason: "what an interpreter draws when it begins is the same in all its copies, until it's replaced",
+    },
+    Inherent {
+        ways: &[Warm::Fork],
+        programs: &["python/proc-stat-flags"],
+        reason: "the kernel notes of a process that it hasn't executed anything since it was forked",
+    },
+    Inherent {
+        ways: &[Warm::SingleUse],
+        programs: &["java/status"],
+        reason: "it has a lower pid than the threads of the compiler, which ran after it had booted",
+    },
+];
 
 /// The machine's own Python: what comes first on the path may be another one.
 fn machines_python() -> Languages {

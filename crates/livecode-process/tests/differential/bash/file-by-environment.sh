@@ -1,3 +1,4 @@
+#= any-temperature
 #= env: BASH_ENV=/work/hook.sh
 echo main
 #== hook.sh
