@@ -45,7 +45,7 @@ pub(crate) struct Zygote {
 
 impl Zygote {
     /// Starts one; it will say when it has stopped.
-    pub(crate) fn start(ahead: Ahead<'_>, group: Option<Group>, stack_bytes: u64) -> io::Result<Self> {
+    pub(crate) fn start(ahead: &Ahead<'_>, group: Option<Group>, stack_bytes: u64) -> io::Result<Self> {
         let (control, theirs) = packets::pair()?;
         let (output, written) = io::pipe()?;
         let unified = group.as_ref().and_then(Group::unified);
@@ -126,7 +126,7 @@ impl Zygote {
 /// Becomes the interpreter. It keeps two powers of ours: to make a world as the user that pays for it, and in a
 /// cgroup of ours.
 fn boot(
-    ahead: Ahead<'_>,
+    ahead: &Ahead<'_>,
     control: &OwnedFd,
     output: &PipeWriter,
     group: Option<&Group>,
@@ -135,7 +135,7 @@ fn boot(
     if let Some(group) = group {
         group.enter()?;
     }
-    let booted = parked::read_booted(ahead.booted)?;
+    let booted = parked::read_booted(&ahead.booted)?;
     let command = booted.steps.iter().flatten().next_back().ok_or(io::ErrorKind::NotFound)?;
     let (path, argv, env) = strings(command)?;
     crate::root::mount_for_boot()?;
@@ -147,7 +147,7 @@ fn boot(
     // Numbers that are copied to could be what is copied from.
     let control = File::from(control.try_clone()?);
     sys::dup2(&control, CONTROL)?;
-    sys::dup2(ahead.library, LIBRARY)?;
+    sys::dup2(&ahead.library, LIBRARY)?;
     sys::close_others(&mut [CONTROL, LIBRARY])?;
     if in_force(Layer::LimitStack) {
         sys::lower_rlimit(Resource::Stack, stack_bytes, u64::MAX)?;

@@ -11,11 +11,11 @@ use std::{
 use livecode_core::{
     Ceiling, ExecutionSpec, LimitRequest, Limits, Outcome, Output, Result, Run, Runner, Termination,
 };
-use livecode_process::{Builder, Isolation, Layer, ProcessSandbox};
+use livecode_process::{Builder, Isolation, Layer, ProcessSandbox, Warm};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::ordinary_user;
+use crate::{ordinary_user, warmed::Warmed};
 
 /// What every attempt in Python has at hand. It raises `OSError` where it's refused, and says in the end whether it worked.
 const PREAMBLE: &str = "
@@ -104,6 +104,9 @@ fn patient() -> Ceiling {
     Ceiling { run: Limits { wall_time: minute, cpu_time: minute, ..Limits::RUN }, ..Ceiling::default() }
 }
 
+/// How a program is started.
+pub(crate) const WAYS: [Warm; 3] = [Warm::Off, Warm::SingleUse, Warm::Fork];
+
 /// What is tried, and what stands in its way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempt {
@@ -153,8 +156,8 @@ impl Attempt {
         self
     }
 
-    fn builder(&self, left_out: &[Layer]) -> Builder {
-        let mut builder = ProcessSandbox::builder();
+    fn builder(&self, way: Warm, left_out: &[Layer]) -> Builder {
+        let mut builder = ProcessSandbox::builder().warm("python", way);
         if self.without_cgroup {
             builder = builder.isolation(Isolation::BestEffort).cgroup("livecode-not-there/at-all");
         } else {
@@ -164,8 +167,14 @@ impl Attempt {
         left_out.iter().fold(builder, |builder, layer| builder.leave_out(*layer))
     }
 
-    /// Makes it in each way, by what tells whether it worked.
+    /// Makes it by programs started in each way, by what tells whether it worked.
     pub(crate) async fn made_by(&self, works: impl AsyncFn(Runner) -> bool) {
+        for way in WAYS {
+            self.made_one_way_by(way, &works).await;
+        }
+    }
+
+    pub(crate) async fn made_one_way_by(&self, way: Warm, works: impl AsyncFn(Runner) -> bool) {
         be_a_generous_host();
         let mut cases = vec![(Vec::new(), false)];
         for guard in &self.layers {
@@ -176,20 +185,33 @@ impl Attempt {
             }
         }
         cases.push((self.layers.iter().chain(&self.besides).copied().collect(), !self.impossible));
+        // A world made ahead would keep the helper's sockets open, and nothing would end; it's closed by the same code.
+        cases.retain(|(left_out, _)| way == Warm::Off || !left_out.contains(&Layer::CloseOthers));
         for (mut left_out, expected) in cases {
             if !left_out.is_empty() {
                 // It would refuse to begin, which is a test of its own.
                 left_out.push(Layer::Verify);
             }
-            let sandbox = self.builder(&left_out).build().unwrap();
-            let worked = works(Runner::new(sandbox).ceiling(patient())).await;
-            assert_eq!(worked, expected, "left out: {left_out:?}");
+            let sandbox = self.builder(way, &left_out).build().unwrap();
+            let runner = match way {
+                Warm::Off => Runner::new(sandbox),
+                // A fork server may make namespaces only together with one for users.
+                Warm::Fork if left_out.contains(&Layer::UserNamespace) => Runner::new(Warmed::new(sandbox)),
+                _ => Runner::new(Warmed::new(sandbox).always()),
+            };
+            let worked = works(runner.ceiling(patient())).await;
+            assert_eq!(worked, expected, "{way:?}, left out: {left_out:?}");
         }
     }
 
     /// The body of a function in Python that returns whether it worked.
     pub(crate) async fn python(&self, body: &str) {
         self.made_by(async |runner| escapes(&runner, self.spec(body)).await).await;
+    }
+
+    /// The same, started in one way alone.
+    pub(crate) async fn python_one_way(&self, way: Warm, body: &str) {
+        self.made_one_way_by(way, async |runner| escapes(&runner, self.spec(body)).await).await;
     }
 
     pub(crate) fn spec(&self, body: &str) -> ExecutionSpec {

@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use livecode_process::Layer;
+use livecode_process::{Layer, Warm};
 
 use crate::attempt::{Attempt, GROUP, directory, is_left, is_root, python};
 
@@ -56,7 +56,7 @@ async fn what_is_shared_is_not_written() {
         .sharing(directory.path())
         .python(&format!("return open('{path}', 'a').write('!') == 1"))
         .await;
-    assert_eq!(fs::read_to_string(path).unwrap(), "the host's!");
+    assert_eq!(fs::read_to_string(path).unwrap(), "the host's!!!", "once by each way to start a program");
 }
 
 /// As root permissions are in its way as well; an ordinary user's programs own the root that they see.
@@ -140,16 +140,23 @@ async fn a_file_gives_no_capabilities() {
             )
         };
         assert_eq!(result, 0);
-        Attempt::against(&[Layer::NoSuid, Layer::NoNewPrivs, Layer::Capabilities])
-            .besides(&NEED_NO_NEW_PRIVS)
-            .sharing(directory.path())
-            .python(&format!(
-                "
+        let source = format!(
+            "
 status = subprocess.check_output(['{}', '/proc/self/status']).decode()
 return int(status.split('CapEff:')[1].split()[0], 16) != 0
 ",
-                path.display()
-            ))
+            path.display()
+        );
+        let stopped_by =
+            |layers: &[Layer]| Attempt::against(layers).besides(&NEED_NO_NEW_PRIVS).sharing(directory.path());
+        for way in [Warm::Off, Warm::SingleUse] {
+            let attempt = stopped_by(&[Layer::NoSuid, Layer::NoNewPrivs, Layer::Capabilities]);
+            attempt.python_one_way(way, &source).await;
+        }
+        // Nothing is executed between init and such a program: what init didn't give up would be the program's.
+        stopped_by(&[Layer::NoSuid, Layer::Capabilities])
+            .besides(&[Layer::Seccomp, Layer::Landlock, Layer::NoNewPrivs])
+            .python_one_way(Warm::Fork, &source)
             .await;
     }
 }

@@ -3,16 +3,11 @@
 use std::{fs, os::unix::fs::MetadataExt};
 
 use livecode_core::ErrorKind;
-use livecode_process::Layer;
+use livecode_process::{Layer, Warm};
 
-use crate::attempt::{Attempt, attempts, judge, python};
+use crate::attempt::{Attempt, WAYS, attempts, is_root, judge, python};
 
 attempts! {
-    /// Neither host nor helper has something to hide there, but where somebody forgot to empty it.
-    the_environment_of_init_is_not_read [Dumpable, Landlock, EmptyEnvironment] "
-return b'PATH=' in open('/proc/1/environ', 'rb').read()
-";
-
     /// A copy of the helper's, with what it knows of other runs.
     the_memory_of_init_is_not_read [Dumpable, Landlock] "
 first = int(open('/proc/1/maps').readline().split('-')[0], 16)
@@ -26,15 +21,37 @@ with open('/proc/1/mem', 'rb', buffering=0) as memory:
 return open('/proc/1/exe', 'rb').read(4) == b'\\x7fELF'
 ";
 
-    /// Their number and nothing else, of which Landlock knows nothing.
-    descriptors_of_init_are_not_listed [Dumpable] "return len(os.listdir('/proc/1/fd')) > 0";
-
     init_is_not_traced [Seccomp, Dumpable, Landlock] "return call(101, 117, 0x4206, 1, 0, 0) == 0";
 
     /// Nothing here is anybody's but the program's own; `/proc/sys` would be the host's.
     proc_is_not_written [ReadOnly, Landlock] "return open('/proc/self/oom_score_adj', 'w').write('500') == 3";
 
     the_cgroups_path_is_not_seen [CgroupNamespace] "return 'livecode-' in open('/proc/self/cgroup').read()";
+}
+
+/// Neither host nor helper has something to hide there, but where somebody forgot to empty it. A copied interpreter has what
+/// any program of its kind has, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_environment_of_init_is_not_read() {
+    let of_programs = ["PATH", "HOME", "LANG", "TMPDIR"];
+    let own = std::env::vars().map(|(name, _)| name).find(|name| !of_programs.contains(&&**name)).unwrap();
+    let source = format!("return b'{own}=' in open('/proc/1/environ', 'rb').read()");
+    for way in WAYS {
+        Attempt::against(&[Layer::Dumpable, Layer::Landlock, Layer::EmptyEnvironment])
+            .where_possible(way != Warm::Fork)
+            .python_one_way(way, &source)
+            .await;
+    }
+}
+
+/// Their number and nothing else, of which Landlock knows nothing. An ordinary user's copy of an interpreter is that user's to
+/// the kernel, and is covered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn descriptors_of_init_are_not_listed() {
+    for way in WAYS {
+        let layer = if way == Warm::Fork && !is_root() { Layer::Masks } else { Layer::Dumpable };
+        Attempt::against(&[layer]).python_one_way(way, "return len(os.listdir('/proc/1/fd')) > 0").await;
+    }
 }
 
 /// CVE-2019-5736. Where it can be opened at all, it's busy as long as any init or the helper lives; and sealed.

@@ -29,6 +29,8 @@ mod network;
 #[path = "../ordinary_user/mod.rs"]
 mod ordinary_user;
 mod processes;
+#[path = "../warmed/mod.rs"]
+mod warmed;
 
 #[test]
 fn every_attempt_is_contained_for_an_ordinary_user() {
