@@ -357,7 +357,7 @@ macro_rules! message {
         }
     };
 }
-#[allow(unused_imports, reason = "init has messages of its own, the host has not")]
+#[cfg_attr(not(test), expect(unused_imports, reason = "init has messages of its own, the host has not"))]
 pub(crate) use message;
 
 message!(Hello { first_uid, seccomp, shown, cgroups, cgroup_name, warm_bytes });

@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 
 use crate::{
     packets,
-    parked::Ahead,
     pool::Known,
     protocol::{Limits, Message},
     runs::{Serving, hand_over},
@@ -66,10 +65,10 @@ impl Serving<'_> {
                 return;
             }
             Some(_) | None => {
-                let (booted, limits_of_steps) = (&known.booted, &known.kind.steps[..]);
-                let ahead = Ahead { booted, limits: limits_of_steps, library: &self.library };
                 self.pool.counters.boots += 1;
-                self.worlds.make(&limits, Content::Booted(ahead), &mut rest)
+                known
+                    .ahead(&self.library)
+                    .and_then(|ahead| self.worlds.make(&limits, Content::Booted(ahead), &mut rest))
             }
         };
         rest.into_iter().for_each(|group| self.discard(Some(group)));
@@ -139,10 +138,11 @@ impl Serving<'_> {
             }
             let Some(limits) = known.kind.steps.last().copied() else { continue };
             let group = self.worlds.group_of_zygote(&limits);
-            let (booted, limits_of_steps) = (&known.booted, &known.kind.steps[..]);
-            let ahead = Ahead { booted, limits: limits_of_steps, library: &self.library };
             self.pool.counters.boots += 1;
-            let started = group.and_then(|group| Zygote::start(ahead, group, limits.stack_bytes));
+            let started = group.and_then(|group| {
+                let ahead = known.ahead(&self.library)?;
+                Zygote::start(&ahead, group, limits.stack_bytes)
+            });
             match started {
                 Ok(zygote) => self.pool.known[index].zygote = Some(zygote),
                 Err(_) => self.fail(index),

@@ -84,6 +84,14 @@ impl Entrances {
         Self { for_all: take(for_all), for_programs: take(for_programs), back: take(for_programs) }
     }
 
+    /// With the lowest numbers that are free.
+    pub(crate) fn renumber(&mut self) -> io::Result<()> {
+        for file in self.for_all.iter_mut().chain(&mut self.for_programs).chain(&mut self.back) {
+            *file = file.try_clone()?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.for_all.iter().chain(&self.for_programs).chain(&self.back).map(AsRawFd::as_raw_fd)
     }

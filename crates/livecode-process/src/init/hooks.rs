@@ -17,7 +17,7 @@ use crate::{
     cgroup::Entrances,
     confine::Namespaces,
     packets,
-    parked::{CONTROL, GO, LIBRARY, STOPPED},
+    parked::{CONTROL, FAILED, FAILED_STATUS, GO, LIBRARY, STOPPED},
     protocol::Message,
     python, sys,
     told::{Copied, Settings, Told},
@@ -113,21 +113,25 @@ fn stop() {
     python::prepare();
     // SAFETY: the descriptor is there, since there is an init, and nobody else owns it.
     let control = unsafe { OwnedFd::from_raw_fd(CONTROL) };
-    if wait(control).is_err() {
-        sys::exit(127);
+    if wait(&control).is_err() {
+        // Where init is gone, so are we.
+        packets::send(&control, FAILED).ok();
+        sys::exit(FAILED_STATUS);
     }
+    // In a copy it's closed already, and what else was: who closes it finds nothing.
+    drop(control);
     OURS.set(false);
     PASSED.store(true, Ordering::Release);
     OVER.notify_all();
 }
 
 /// Comes back in the process that is to be the program.
-fn wait(control: OwnedFd) -> io::Result<()> {
-    packets::send(&control, STOPPED)?;
+fn wait(control: &OwnedFd) -> io::Result<()> {
+    packets::send(control, STOPPED)?;
     let mut packet = [0; 16 * 1024];
     let mut settings = None;
     loop {
-        let (len, fds) = packets::receive(&control, &mut packet)?;
+        let (len, fds) = packets::receive(control, &mut packet)?;
         if &packet[..len] == GO {
             for (stream, number) in fds.iter().zip(0..) {
                 sys::dup2(stream, number)?;
@@ -146,14 +150,11 @@ fn wait(control: OwnedFd) -> io::Result<()> {
                 match copy(&copied, settings, outside, fds) {
                     Ok(Some((pid, pidfd))) => {
                         use std::os::fd::AsRawFd;
-                        packets::send_with(&control, &pid.to_le_bytes(), &[pidfd.as_raw_fd()])?;
+                        packets::send_with(control, &pid.to_le_bytes(), &[pidfd.as_raw_fd()])?;
                     }
-                    Ok(None) => {
-                        // The program from here on; all descriptors are closed.
-                        mem::forget(control);
-                        return Ok(());
-                    }
-                    Err(error) => packets::send(&control, format!("copy: {error}").as_bytes())?,
+                    // The program from here on.
+                    Ok(None) => return Ok(()),
+                    Err(error) => packets::send(control, format!("copy: {error}").as_bytes())?,
                 }
             }
             Err(_) => return Err(io::ErrorKind::InvalidData.into()),

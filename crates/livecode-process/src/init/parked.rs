@@ -34,15 +34,27 @@ pub(crate) const LIBRARY: RawFd = 60;
 pub(crate) const STOPPED: &[u8] = b"s";
 pub(crate) const GO: &[u8] = b"g";
 
+/// What it says when it can't go on, and the status that the interpreter ends with then.
+pub(crate) const FAILED: &[u8] = b"f";
+pub(crate) const FAILED_STATUS: i32 = 127;
+
 /// What boots ahead.
-#[derive(Clone, Copy)]
 pub(crate) struct Ahead<'a> {
     /// [`Booted`] as a sealed memory file.
-    pub(crate) booted: &'a OwnedFd,
+    pub(crate) booted: OwnedFd,
     /// Of each step.
     pub(crate) limits: &'a [Limits],
     /// The library, in memory.
-    pub(crate) library: &'a OwnedFd,
+    pub(crate) library: OwnedFd,
+}
+
+impl Ahead<'_> {
+    /// With the lowest numbers that are free: those that interpreters know are nobody else's.
+    pub(crate) fn renumber(&mut self) -> io::Result<()> {
+        self.booted = self.booted.try_clone()?;
+        self.library = self.library.try_clone()?;
+        Ok(())
+    }
 }
 
 /// One that waits. It has one program at most.
@@ -75,10 +87,10 @@ pub(crate) fn with_library<T>(files: &[String], boot: impl FnOnce() -> io::Resul
 /// Boots an interpreter for each step that has one, one after the other, and waits until all have stopped.
 pub(crate) fn boot(
     world: &World<'_>,
-    ahead: Ahead<'_>,
+    ahead: &Ahead<'_>,
     landlock: Option<&OwnedFd>,
 ) -> io::Result<Vec<Option<Parked>>> {
-    let booted = during("read what boots ahead", read_booted(ahead.booted))?;
+    let booted = during("read what boots ahead", read_booted(&ahead.booted))?;
     with_library(&booted.files, || {
         let started: io::Result<Vec<_>> = booted
             .steps
@@ -102,7 +114,7 @@ struct Booting {
 
 fn start(
     world: &World<'_>,
-    ahead: Ahead<'_>,
+    ahead: &Ahead<'_>,
     landlock: Option<&OwnedFd>,
     command: &Command,
     limits: &Limits,
@@ -119,7 +131,7 @@ fn start(
     match sys::fork(0, None)? {
         Fork::Child => {
             let error = sys::dup2(&theirs, CONTROL)
-                .and_then(|()| sys::dup2(ahead.library, LIBRARY))
+                .and_then(|()| sys::dup2(&ahead.library, LIBRARY))
                 .and_then(|()| {
                     let streams = [nothing, written.try_clone()?, written];
                     let keep = &mut [report.as_raw_fd(), CONTROL, LIBRARY];
@@ -146,8 +158,9 @@ fn start(
 }
 
 fn wait(mut booting: Booting) -> io::Result<Parked> {
-    let len = packets::receive(&booting.parked.control, &mut [0; 1])?.0;
-    let stopped = len > 0;
+    let mut packet = [0; 8];
+    let len = packets::receive(&booting.parked.control, &mut packet)?.0;
+    let stopped = &packet[..len] == STOPPED;
     let mut polled = [sys::PollFd::readable(&booting.output)];
     sys::poll(&mut polled, Some(0))?;
     if stopped && !polled[0].is_ready() {
@@ -164,6 +177,12 @@ fn wait(mut booting: Booting) -> io::Result<Parked> {
 impl Parked {
     pub(crate) fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Whether it could not go on, for a reason of ours: once it's dead.
+    pub(crate) fn has_failed(&self) -> bool {
+        let mut packet = [0; 8];
+        matches!(packets::receive(&self.control, &mut packet), Ok((len, _)) if &packet[..len] == FAILED)
     }
 
     /// CPU time that it took to boot.

@@ -1,11 +1,13 @@
 //! Worlds made ahead for kinds of programs that are seen again and again: how many, and when.
 
 use std::{
+    io,
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
 use crate::{
+    parked::Ahead,
     protocol::{Counters, Kind, Limits},
     worlds::Vacant,
     zygote::Zygote,
@@ -181,6 +183,12 @@ impl Known {
             // Else it will be tried again with the program.
             world.confine(usual).ok();
         }
+    }
+
+    /// What boots for it.
+    pub(crate) fn ahead(&self, library: &OwnedFd) -> io::Result<Ahead<'_>> {
+        let (booted, library) = (self.booted.try_clone()?, library.try_clone()?);
+        Ok(Ahead { booted, limits: &self.kind.steps, library })
     }
 
     pub(crate) fn limits(&self) -> Option<&Limits> {

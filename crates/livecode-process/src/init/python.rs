@@ -1,11 +1,16 @@
-//! CPython's end is three times cheaper where its collector leaves alone what was there before the program. That can't be
-//! seen: the collector's counts are as they were, and a program that imports `gc` finds everything thawed.
+//! CPython's end is three times cheaper where its garbage collector leaves alone what was there before the program: these
+//! objects are taken out of its lists, and put back when a program wants to talk to it. Nothing else of it is touched, so
+//! that what it counts, and when it collects, is as it would be.
 //!
-//! By the C API of the interpreter that we are loaded into, found by name; where there is none this does nothing.
+//! By the C API of the interpreter that we are loaded into, found by name, and by the collector's lists, found by how they
+//! look; where there are none this does nothing, and the end costs what it costs.
+//!
+//! <https://github.com/python/cpython/blob/3.11/InternalDocs/garbage_collector.md>
 
 use std::{
-    ffi::{CStr, c_char, c_int, c_long, c_void},
-    ptr,
+    ffi::{CStr, c_char, c_int, c_void},
+    mem::size_of,
+    ptr::{self, addr_of_mut},
     sync::atomic::{AtomicPtr, Ordering},
 };
 
@@ -14,141 +19,218 @@ use crate::hooks::dlsym;
 /// An object of the interpreter's.
 type Object = *mut c_void;
 
-/// `gc.unfreeze`, as long as something is frozen.
-static THAW: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-
-/// What the first import of all leaves in the interpreter's lists of free objects, which are counted until they are used
-/// again. As seen with 3.11; elsewhere a collection may come so many objects sooner or later.
-const FIRST_IMPORT: c_long = 15;
-
-/// The functions of the C API that are needed.
-struct Api {
-    ensure: extern "C" fn() -> c_int,
-    release: extern "C" fn(c_int),
-    import: extern "C" fn(*const c_char) -> Object,
-    modules: extern "C" fn() -> Object,
-    delete: extern "C" fn(Object, *const c_char) -> c_int,
-    attribute: extern "C" fn(Object, *const c_char) -> Object,
-    call: unsafe extern "C" fn(Object, *const c_char, ...) -> Object,
-    item: extern "C" fn(Object, isize) -> Object,
-    number: extern "C" fn(Object) -> c_long,
-    new_set: extern "C" fn(Object) -> Object,
-    add_hook: extern "C" fn(Hook, *mut c_void) -> c_int,
-    clear_error: extern "C" fn(),
-    forget: extern "C" fn(Object),
+/// `PyGC_Head`: what the collector has before each object that it knows, in a ring with one of its own.
+#[repr(C)]
+struct Link {
+    next: *mut Link,
+    /// With two flags, for the alignment leaves their bits free.
+    previous: *mut Link,
 }
 
-type Hook = extern "C" fn(*const c_char, Object, *mut c_void) -> c_int;
+const FLAGS: usize = 0b11;
 
-/// A function of the interpreter's.
+impl Link {
+    const EMPTY: Self = Self { next: ptr::null_mut(), previous: ptr::null_mut() };
+}
+
+/// `struct gc_generation`.
+#[repr(C)]
+struct Generation {
+    ring: Link,
+    threshold: c_int,
+    count: c_int,
+}
+
+/// By which they are found.
+const THRESHOLDS: [c_int; 3] = [700, 10, 10];
+
+/// So much of the interpreter's state is looked through: less than there is.
+const STATE_BYTES: usize = 16 * 1024;
+
+/// The collector's generations, while their objects are in `ASIDE`.
+static GENERATIONS: AtomicPtr<Generation> = AtomicPtr::new(ptr::null_mut());
+static mut ASIDE: [Link; 3] = [const { Link::EMPTY }; 3];
+
+/// What makes the module `gc`.
+type Init = extern "C" fn() -> Object;
+static INIT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// `struct _inittab`.
+#[repr(C)]
+struct Builtin {
+    name: *const c_char,
+    init: Option<Init>,
+}
+
+/// Something of the interpreter's.
 ///
 /// # Safety
 ///
-/// `F` is the type of a pointer to the function of that name.
+/// `F` is the type of a pointer to what has that name.
 unsafe fn find<F: Copy>(name: &CStr) -> Option<F> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
     // SAFETY: a string that lives through the call; no handle means all that is loaded.
     let found = unsafe { dlsym(ptr::null_mut(), name.as_ptr()) };
     // SAFETY: what the caller promises.
     (!found.is_null()).then(|| unsafe { std::mem::transmute_copy(&found) })
 }
 
-impl Api {
-    fn find() -> Option<Self> {
-        // SAFETY: the types are those of <https://docs.python.org/3/c-api/>.
-        unsafe {
-            let is_initialized: extern "C" fn() -> c_int = find(c"Py_IsInitialized")?;
-            if is_initialized() == 0 {
-                return None;
-            }
-            Some(Self {
-                ensure: find(c"PyGILState_Ensure")?,
-                release: find(c"PyGILState_Release")?,
-                import: find(c"PyImport_ImportModule")?,
-                modules: find(c"PyImport_GetModuleDict")?,
-                delete: find(c"PyDict_DelItemString")?,
-                attribute: find(c"PyObject_GetAttrString")?,
-                call: find(c"PyObject_CallFunction")?,
-                item: find(c"PyTuple_GetItem")?,
-                number: find(c"PyLong_AsLong")?,
-                new_set: find(c"PySet_New")?,
-                add_hook: find(c"PySys_AddAuditHook")?,
-                clear_error: find(c"PyErr_Clear")?,
-                forget: find(c"Py_DecRef")?,
-            })
-        }
-    }
-
-    /// Imports the collector's module as a program would, and leaves no trace of that.
-    fn collector(&self) -> Option<Object> {
-        let module = (self.import)(c"gc".as_ptr());
-        (!module.is_null() && (self.delete)((self.modules)(), c"gc".as_ptr()) == 0).then_some(module)
-    }
-
-    fn function(&self, module: Object, name: &CStr) -> Option<Object> {
-        let function = (self.attribute)(module, name.as_ptr());
-        (!function.is_null()).then_some(function)
-    }
-
-    fn call(&self, function: Object) -> Option<()> {
-        // SAFETY: an empty format takes no arguments.
-        let result = unsafe { (self.call)(function, ptr::null()) };
-        (!result.is_null()).then(|| (self.forget)(result))
-    }
-
-    /// What the collector counts of each generation.
-    fn counts(&self, count: Object) -> Option<[c_long; 3]> {
-        // SAFETY: as before.
-        let counts = unsafe { (self.call)(count, ptr::null()) };
-        if counts.is_null() {
-            return None;
-        }
-        let found = [0, 1, 2].map(|generation| (self.number)((self.item)(counts, generation)));
-        (self.forget)(counts);
-        Some(found)
-    }
-
-    /// Freezes, and has the collector count on from where it was: collections of a generation are counted by those of the
-    /// next one, and the objects that it tracks by the first.
-    fn freeze(&self) -> Option<()> {
-        let module = self.collector()?;
-        let [count, freeze, collect] =
-            [c"get_count", c"freeze", c"collect"].map(|name| self.function(module, name));
-        let [disable, enable, thaw] =
-            [c"disable", c"enable", c"unfreeze"].map(|name| self.function(module, name));
-        let (count, freeze, collect, thaw) = (count?, freeze?, collect?, thaw?);
-        self.call(disable?)?;
-        let [young, middle, old] = self.counts(count)?;
-        // What the import has added, since a program that asks will import it, too.
-        let again = self.collector()?;
-        let added = self.counts(count)?[0] - young;
-        (self.forget)(again);
-        self.call(freeze)?;
-        for (generation, times) in [(1, old), (0, middle)] {
-            for _ in 0..times {
-                // SAFETY: the format takes one number.
-                let collected = unsafe { (self.call)(collect, c"i".as_ptr(), generation as c_int) };
-                (!collected.is_null()).then(|| (self.forget)(collected))?;
-            }
-        }
-        while self.counts(count)?[0] < young - added - FIRST_IMPORT {
-            // Kept, to be counted. Of sets, unlike lists, no free ones are held ready, which aren't counted.
-            (!(self.new_set)(ptr::null_mut()).is_null()).then_some(())?;
-        }
-        self.call(enable?)?;
-        THAW.store(thaw, Ordering::Release);
-        ((self.add_hook)(hear, ptr::null_mut()) == 0).then_some(())
-    }
-}
-
 /// Called before the wait, by a thread that doesn't hold the interpreter's lock.
 pub(crate) fn prepare() {
-    let Some(api) = Api::find() else { return };
-    let state = (api.ensure)();
-    if api.freeze().is_none() {
-        (api.clear_error)();
+    // SAFETY: the types are those of <https://docs.python.org/3/c-api/>.
+    unsafe {
+        let is_initialized: Option<extern "C" fn() -> c_int> = find(c"Py_IsInitialized");
+        let ensure: Option<extern "C" fn() -> c_int> = find(c"PyGILState_Ensure");
+        let release: Option<extern "C" fn(c_int)> = find(c"PyGILState_Release");
+        if let (Some(is_initialized), Some(ensure), Some(release)) = (is_initialized, ensure, release)
+            && is_initialized() != 0
+        {
+            let state = ensure();
+            set_aside();
+            release(state);
+        }
     }
-    (api.release)(state);
 }
+
+/// Takes all objects but the main module's out of the collector's lists.
+///
+/// # Safety
+///
+/// The interpreter's lock is held.
+unsafe fn set_aside() -> Option<()> {
+    // SAFETY: the types are those of the C API, whose functions are called with the lock held.
+    unsafe {
+        let state: extern "C" fn() -> *mut u8 = find(c"PyInterpreterState_Get")?;
+        let modules: extern "C" fn() -> Object = find(c"PyImport_GetModuleDict")?;
+        let item: extern "C" fn(Object, *const c_char) -> Object = find(c"PyDict_GetItemString")?;
+        let dict: extern "C" fn(Object) -> Object = find(c"PyModule_GetDict")?;
+        let untrack: extern "C" fn(Object) = find(c"PyObject_GC_UnTrack")?;
+        let track: extern "C" fn(Object) = find(c"PyObject_GC_Track")?;
+        let main = item(modules(), c"__main__".as_ptr());
+        // Who has it already may look at it without our hearing of it.
+        if main.is_null() || !item(modules(), c"gc".as_ptr()).is_null() {
+            return None;
+        }
+        let generations = find_generations(state())?;
+        hear_of_gc()?;
+        // What the program makes hangs on these: they stay.
+        let kept = [main, dict(main)];
+        kept.iter().for_each(|object| untrack(*object));
+        for index in 0..THRESHOLDS.len() {
+            let aside = addr_of_mut!(ASIDE).cast::<Link>().add(index);
+            (*aside).next = aside;
+            (*aside).previous = aside;
+            splice(&raw mut (*generations.add(index)).ring, aside);
+        }
+        kept.iter().for_each(|object| track(*object));
+        GENERATIONS.store(generations, Ordering::Release);
+    }
+    Some(())
+}
+
+/// The collector's three generations, where there is one place only that looks like them.
+///
+/// # Safety
+///
+/// There is an interpreter's state, of more bytes than are looked at.
+unsafe fn find_generations(state: *mut u8) -> Option<*mut Generation> {
+    let mut found = None;
+    for at in (0..STATE_BYTES).step_by(size_of::<usize>()) {
+        // SAFETY: what the caller promises. Where the thresholds are right so are the links, which are looked at last.
+        let looks_right = unsafe {
+            let generations = state.add(at).cast::<Generation>();
+            let all = || [0, 1, 2].into_iter().map(|index| generations.add(index));
+            all().zip(THRESHOLDS).all(|(generation, threshold)| (*generation).threshold == threshold)
+                && all().all(|generation| {
+                    let ring = &raw mut (*generation).ring;
+                    let (next, previous) = ((*ring).next, without_flags((*ring).previous));
+                    !next.is_null()
+                        && !previous.is_null()
+                        && next.addr() & FLAGS == 0
+                        && without_flags((*next).previous) == ring
+                        && (*previous).next == ring
+                })
+        };
+        if looks_right {
+            // SAFETY: as before.
+            let generations = unsafe { state.add(at).cast() };
+            if found.replace(generations).is_some() {
+                return None;
+            }
+        }
+    }
+    found
+}
+
+fn without_flags(link: *mut Link) -> *mut Link {
+    link.map_addr(|address| address & !FLAGS)
+}
+
+/// Moves all that is in one ring to the front of another.
+///
+/// # Safety
+///
+/// Both are rings, and the interpreter's lock is held.
+unsafe fn splice(from: *mut Link, to: *mut Link) {
+    // SAFETY: what the caller promises: every link of a ring is there.
+    unsafe {
+        let (first, last) = ((*from).next, without_flags((*from).previous));
+        if first == from {
+            return;
+        }
+        let behind = (*to).next;
+        set_previous(first, to);
+        (*to).next = first;
+        (*last).next = behind;
+        set_previous(behind, last);
+        (*from).next = from;
+        (*from).previous = from;
+    }
+}
+
+/// # Safety
+///
+/// As for [`splice`].
+unsafe fn set_previous(link: *mut Link, previous: *mut Link) {
+    // SAFETY: what the caller promises.
+    unsafe {
+        let flags = (*link).previous.addr() & FLAGS;
+        (*link).previous = previous.map_addr(|address| address | flags);
+    }
+}
+
+/// Has the interpreter call us when somebody imports the collector's module, by the table that it makes such modules by; and
+/// by its audit events, since later versions have a table of their own.
+///
+/// # Safety
+///
+/// The interpreter's lock is held.
+unsafe fn hear_of_gc() -> Option<()> {
+    // SAFETY: the types are those of the C API; the table ends with an entry without a name.
+    unsafe {
+        let add_hook: extern "C" fn(Hook, *mut c_void) -> c_int = find(c"PySys_AddAuditHook")?;
+        let table: *mut *mut Builtin = find(c"PyImport_Inittab")?;
+        let mut entry = *table;
+        while !entry.is_null() && !(*entry).name.is_null() {
+            if CStr::from_ptr((*entry).name) == c"gc" {
+                INIT.store((*entry).init? as *mut c_void, Ordering::Release);
+                (*entry).init = Some(init_gc);
+                return (add_hook(hear, ptr::null_mut()) == 0).then_some(());
+            }
+            entry = entry.add(1);
+        }
+    }
+    None
+}
+
+extern "C" fn init_gc() -> Object {
+    put_back();
+    // SAFETY: it was stored before we could be called, as what it is.
+    let init: Init = unsafe { std::mem::transmute(INIT.load(Ordering::Acquire)) };
+    init()
+}
+
+type Hook = extern "C" fn(*const c_char, Object, *mut c_void) -> c_int;
 
 /// Hears of all that the interpreter reports to audit hooks, with its lock held.
 extern "C" fn hear(event: *const c_char, arguments: Object, _: *mut c_void) -> c_int {
@@ -158,7 +240,7 @@ extern "C" fn hear(event: *const c_char, arguments: Object, _: *mut c_void) -> c
     // SAFETY: an event is a string.
     let event = unsafe { CStr::from_ptr(event) }.to_bytes();
     if event.starts_with(b"gc.") || event == b"import" && imports_gc(arguments) {
-        thaw();
+        put_back();
     }
     0
 }
@@ -167,21 +249,24 @@ fn imports_gc(arguments: Object) -> bool {
     type Item = extern "C" fn(Object, isize) -> Object;
     type Compare = extern "C" fn(Object, *const c_char) -> c_int;
     // SAFETY: the types are those of the C API.
-    let functions = unsafe { (find::<Item>(c"PyTuple_GetItem"), find::<Compare>(c"PyUnicode_CompareWithASCIIString")) };
+    let functions =
+        unsafe { (find::<Item>(c"PyTuple_GetItem"), find::<Compare>(c"PyUnicode_CompareWithASCIIString")) };
     let (Some(item), Some(compare)) = functions else { return false };
     let name = item(arguments, 0);
     !name.is_null() && compare(name, c"gc".as_ptr()) == 0
 }
 
-fn thaw() {
-    let thaw = THAW.swap(ptr::null_mut(), Ordering::AcqRel);
-    type Call = extern "C" fn(Object, Object) -> Object;
-    // SAFETY: the types are those of the C API.
-    let functions = unsafe { (find::<Call>(c"PyObject_CallObject"), find::<extern "C" fn(Object)>(c"Py_DecRef")) };
-    if let (false, (Some(call), Some(release))) = (thaw.is_null(), functions) {
-        let none = call(thaw, ptr::null_mut());
-        if !none.is_null() {
-            release(none);
+/// Puts everything back where it was, once. Whoever calls holds the interpreter's lock.
+fn put_back() {
+    let generations = GENERATIONS.swap(ptr::null_mut(), Ordering::AcqRel);
+    if generations.is_null() {
+        return;
+    }
+    for index in 0..THRESHOLDS.len() {
+        // SAFETY: the rings were made by `set_aside`, and the collector's are still where they were.
+        unsafe {
+            let aside = addr_of_mut!(ASIDE).cast::<Link>().add(index);
+            splice(aside, &raw mut (*generations.add(index)).ring);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     artifact, collect,
     confine::prepare,
     packets,
-    parked::{Parked, strings},
+    parked::{FAILED_STATUS, Parked, strings},
     sys,
     world::{News, Tenant, World},
 };
@@ -73,6 +73,9 @@ pub(crate) fn run_step(
             }
         }
     };
+    if status >> 8 == FAILED_STATUS && parked.is_some_and(|parked| parked.has_failed()) {
+        return Err(io::Error::other("an interpreter that waited could not go on"));
+    }
     let wall_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let files_full = status != 0 && sys::is_full("/work")?;
     // Those who lost their parents are our children.

@@ -142,7 +142,7 @@ pub(crate) fn be_init(mut world: World<'_>) {
 }
 
 fn live(world: &mut World<'_>) -> io::Result<Next> {
-    let ahead = world.ahead.iter().flat_map(|ahead| [ahead.booted, ahead.library]);
+    let ahead = world.ahead.iter().flat_map(|ahead| [&ahead.booted, &ahead.library]);
     let mut keep: Vec<_> = std::iter::once(&world.control)
         .chain(ahead)
         .map(AsRawFd::as_raw_fd)
@@ -151,6 +151,10 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
     if in_force(Layer::CloseOthers) {
         sys::close_others(&mut keep)?;
     }
+    // The helper may have had many.
+    world.control = world.control.try_clone()?;
+    world.entrances.renumber()?;
+    world.ahead.as_mut().map_or(Ok(()), Ahead::renumber)?;
     sys::set_name(c"livecode-init")?;
     during("enter the cgroup", world.entrances.enter_all())?;
     if let Some(path) = &world.cgroup
@@ -194,7 +198,7 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
     if in_force(Layer::Verify) {
         during("check the confinement", verify(world.outside))?;
     }
-    let mut parked = match world.ahead {
+    let mut parked = match &world.ahead {
         Some(ahead) => parked::boot(world, ahead, landlock.as_ref())?.into_iter(),
         None => Vec::new().into_iter(),
     };
