@@ -87,7 +87,9 @@ impl Builder {
     }
 
     /// How programs of this language, by its canonical name, are started. Without it [`Warm::SingleUse`] for Python, JavaScript,
-    /// TypeScript, Java, Ruby, PHP, Perl and Bash, [`Warm::Off`] for others. What can't be had goes the cold way.
+    /// TypeScript, Java, Ruby, PHP, Perl and Bash, [`Warm::Off`] for others. What can't be had goes the cold way, and so does a
+    /// program with environment variables, its own or its language's. [`Warm::Fork`] is for languages whose `run` names the
+    /// program's file, so that a request's arguments are the program's and not the interpreter's, which boots outside.
     #[must_use]
     pub fn warm(mut self, language: impl Into<String>, way: Warm) -> Self {
         self.warm.insert(language.into(), way);
@@ -333,6 +335,15 @@ impl Inner {
         helper: &Helper,
     ) -> Result<Option<u64>> {
         let way = way_of(&self.warm, &program.language);
+        // What boots ahead does so before there is a program for whose limits it counts, and a fork server outside of any
+        // world. Interpreters do by their environment whatever they are told, and what stands behind the program's file is the
+        // program's to read: so nothing that a request says has a part in it.
+        let is_bare = program.run.env.is_empty();
+        let names_its_file =
+            program.files.first().is_some_and(|entry| program.run.command.contains(&entry.path));
+        if !is_bare || way == Warm::Fork && !names_its_file {
+            return Ok(None);
+        }
         let seen = helper.kinds.lock().unwrap_or_else(PoisonError::into_inner).see(way, limits, commands);
         match seen {
             Seen::Rarely => Ok(None),

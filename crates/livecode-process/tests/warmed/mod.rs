@@ -64,6 +64,7 @@ impl Warmed {
         self.sandbox.warmed().await.unwrap();
         // Compilers kill what isn't theirs, and an interpreter that holds more than it may goes on to nobody.
         let can_be = program.compile.is_none()
+            && program.run.env.is_empty()
             && program.run.command.iter().any(|argument| argument == "main.py")
             && program.run.limits.memory_bytes >= ENOUGH;
         can_be && (self.always || self.sandbox.warm_stats().failures == failures)
