@@ -15,7 +15,7 @@ use std::{
 
 use census::{Census, Process, cgroups, descendants, is_alive};
 use livecode_core::{ErrorKind, ExecutionSpec, LimitRequest, Output, Runner, Termination};
-use livecode_process::ProcessSandbox;
+use livecode_process::{ProcessSandbox, Warm};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -57,9 +57,33 @@ async fn hold_on(
     }
 }
 
-fn sandbox() -> ProcessSandbox {
-    let builder = ProcessSandbox::builder();
+fn sandbox(way: Warm) -> ProcessSandbox {
+    let builder = ProcessSandbox::builder().warm("python", way).warm("bash", way);
     ordinary_user::own_cgroup().into_iter().fold(builder, |b, path| b.cgroup(path)).build().unwrap()
+}
+
+/// How programs are started.
+const WAYS: [Warm; 3] = [Warm::Off, Warm::SingleUse, Warm::Fork];
+
+/// Which of them a host that is started has, as its number.
+const WAY: &str = "LIVECODE_TEST_WAY";
+
+fn own_way() -> Warm {
+    let number = env::var(WAY).ok().and_then(|number| number.parse().ok());
+    WAYS[number.unwrap_or(0_usize)]
+}
+
+/// Has two kinds of program wait, where any do: one to be used, the other to be there all the time.
+async fn warm_up(sandbox: &ProcessSandbox, way: Warm) {
+    let runner = Runner::new(sandbox.clone());
+    for _ in 0..2 {
+        for language in ["bash", "python"] {
+            runner.run(&ExecutionSpec::new(language, "1")).await.unwrap();
+        }
+    }
+    sandbox.warmed().await.unwrap();
+    let stats = sandbox.warm_stats();
+    assert_eq!(stats.waiting >= 2, way != Warm::Off, "{stats:?}");
 }
 
 /// The tests count what this process has, so they take turns.
@@ -73,20 +97,30 @@ fn every_end_is_the_same_for_an_ordinary_user() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_behind() {
+    nothing_is_left_by(Warm::Off).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_behind_by_programs_that_find_an_interpreter() {
+    nothing_is_left_by(Warm::SingleUse).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_behind_by_programs_that_are_copies_of_one() {
+    nothing_is_left_by(Warm::Fork).await;
+}
+
+async fn nothing_is_left_by(way: Warm) {
     let _turn = TURN.lock().await;
     let own = std::process::id();
     let before = (descendants(own).len(), cgroups(own).len());
-    let runner = Runner::new(sandbox());
+    let sandbox = sandbox(way);
+    let runner = Runner::new(sandbox.clone());
     // The first run of a language may start a helper of its own.
-    for language in ["bash", "python"] {
-        runner.run(&ExecutionSpec::new(language, "1")).await.unwrap();
-    }
-    let mut at_rest = None;
-    until("rest", || {
-        at_rest = Census::at_rest();
-        at_rest.is_some()
-    });
-    let helpers = descendants(own);
+    warm_up(&sandbox, way).await;
+    let at_rest = Census::of(&sandbox).await;
+    let helpers: Vec<_> =
+        descendants(own).into_iter().filter(|(pid, _)| census::name(*pid) == "livecode-helper").collect();
 
     type Expected = fn(&Termination) -> bool;
     let ends: [(&str, u64, Expected); 6] = [
@@ -114,8 +148,7 @@ async fn nothing_is_left_behind() {
             assert!(expected(&outcome.termination), "{source}: {outcome:?}");
         }
     }
-    let is_as_before = || Census::at_rest() == at_rest;
-    until(&format!("the end of all runs, with {at_rest:?}"), is_as_before);
+    at_rest.is_of(&sandbox).await;
 
     // A run whose future is dropped.
     let (sender, mut receiver) = mpsc::channel::<Output>(16);
@@ -124,11 +157,10 @@ async fn nothing_is_left_behind() {
         async move { runner.stream(&python(HOLD_ON), sender, &CancellationToken::new()).await }
     });
     assert!(receiver.recv().await.is_some());
-    assert!(descendants(own).len() > helpers.len());
     dropped.abort();
     assert!(dropped.await.unwrap_err().is_cancelled());
     drop(receiver);
-    until("the end of a dropped run", is_as_before);
+    at_rest.is_of(&sandbox).await;
 
     // A helper that is killed: our failure, which may be repeated, and the next run has another helper.
     let cancel = CancellationToken::new();
@@ -139,16 +171,16 @@ async fn nothing_is_left_behind() {
     }
     let error = running.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    until("the end of what the helper had", || {
-        during.difference(&helpers).all(|process| !is_alive(*process))
-    });
+    // Those that waited for their helpers' end are ours to reap.
+    let is_over = |process: &Process| !is_alive(*process) || census::name(process.0) == "livecode-outer";
+    until("the end of what the helpers had", || during.iter().all(is_over));
     assert_eq!(runner.run(&python("print(1)")).await.unwrap().captured.stdout, "1\n");
 
     // The sandbox itself, with a run in it: at once.
     let running = hold_on(&runner, &cancel).await;
     cancel.cancel();
     assert_eq!(running.await.unwrap().termination, Termination::Cancelled);
-    drop(runner);
+    drop((runner, sandbox));
     assert_eq!((descendants(own).len(), cgroups(own).len()), before);
 }
 
@@ -156,7 +188,7 @@ async fn nothing_is_left_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sandboxes_of_one_process_do_not_care_for_each_other() {
     let _turn = TURN.lock().await;
-    let (one, other) = (Runner::new(sandbox()), Runner::new(sandbox()));
+    let (one, other) = (Runner::new(sandbox(Warm::SingleUse)), Runner::new(sandbox(Warm::Fork)));
     let cancel = CancellationToken::new();
     let running = hold_on(&one, &cancel).await;
     assert_eq!(other.run(&python("print(1)")).await.unwrap().captured.stdout, "1\n");
@@ -170,7 +202,9 @@ async fn sandboxes_of_one_process_do_not_care_for_each_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "not a test but the host that others start and kill"]
 async fn host() {
-    let runner = Runner::new(sandbox());
+    let (sandbox, way) = (sandbox(own_way()), own_way());
+    warm_up(&sandbox, way).await;
+    let runner = Runner::new(sandbox);
     let running = hold_on(&runner, &CancellationToken::new()).await;
     println!("\nholding on");
     let mut line = String::new();
@@ -184,7 +218,7 @@ async fn host() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "not a test but the host that another starts with SIGCHLD ignored"]
 async fn working_host() {
-    let runner = Runner::new(sandbox());
+    let runner = Runner::new(sandbox(Warm::SingleUse));
     for n in 0..3 {
         let run = runner.run(&python(&format!("import os; os.fork() and print({n})"))).await.unwrap();
         assert_eq!(run.captured.stdout, format!("{n}\n"));
@@ -197,7 +231,7 @@ async fn working_host() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "not a test but the host that another starts with a usual limit on descriptors"]
 async fn crowded_host() {
-    let runner = Runner::new(sandbox());
+    let runner = Runner::new(sandbox(Warm::SingleUse));
     let runs: Vec<_> = (0..200)
         .map(|_| {
             let runner = runner.clone();
@@ -212,9 +246,10 @@ async fn crowded_host() {
 }
 
 /// Starts a host and waits until its program is there.
-fn start_host() -> (Child, BTreeSet<Process>) {
+fn start_host(way: usize) -> (Child, BTreeSet<Process>) {
     let mut host = Command::new(env::current_exe().unwrap())
         .args(["host", "--exact", "--ignored", "--nocapture"])
+        .env(WAY, way.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -231,35 +266,41 @@ fn start_host() -> (Child, BTreeSet<Process>) {
 #[test]
 fn a_killed_host_leaves_nothing() {
     let _turn = TURN.blocking_lock();
-    let (mut host, started) = start_host();
-    host.kill().unwrap();
-    host.wait().unwrap();
-    until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
-    until("the removal of its cgroups", || cgroups(host.id()).is_empty());
+    for way in 0..WAYS.len() {
+        let (mut host, started) = start_host(way);
+        host.kill().unwrap();
+        host.wait().unwrap();
+        until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
+        until("the removal of its cgroups", || cgroups(host.id()).is_empty());
+    }
 }
 
 #[test]
 fn a_panicking_host_leaves_nothing() {
     let _turn = TURN.blocking_lock();
-    let (mut host, started) = start_host();
-    host.stdin.take().unwrap().write_all(b"panic\n").unwrap();
-    assert!(!host.wait().unwrap().success());
-    until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
-    until("the removal of its cgroups", || cgroups(host.id()).is_empty());
+    for way in 0..WAYS.len() {
+        let (mut host, started) = start_host(way);
+        host.stdin.take().unwrap().write_all(b"panic\n").unwrap();
+        assert!(!host.wait().unwrap().success());
+        until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
+        until("the removal of its cgroups", || cgroups(host.id()).is_empty());
+    }
 }
 
 #[test]
 fn a_terminals_signals_are_for_the_host_alone() {
     let _turn = TURN.blocking_lock();
-    let (mut host, started) = start_host();
-    let of_host = census::group_and_session(host.id()).unwrap();
-    for (pid, _) in &started {
-        let (group, session) = census::group_and_session(*pid).unwrap();
-        assert!(group != of_host.0 && session != of_host.1, "process {pid} is in the host's session");
+    for way in 0..WAYS.len() {
+        let (mut host, started) = start_host(way);
+        let of_host = census::group_and_session(host.id()).unwrap();
+        for (pid, _) in &started {
+            let (group, session) = census::group_and_session(*pid).unwrap();
+            assert!(group != of_host.0 && session != of_host.1, "process {pid} is in the host's session");
+        }
+        host.kill().unwrap();
+        host.wait().unwrap();
+        until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
     }
-    host.kill().unwrap();
-    host.wait().unwrap();
-    until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
 }
 
 /// What a host says that a shell starts, after having done something first.
@@ -298,15 +339,17 @@ fn two_hundred_runs_at_a_time_have_descriptors_enough() {
 #[test]
 fn what_a_host_and_its_helper_left_is_removed_by_the_next_one() {
     let _turn = TURN.blocking_lock();
-    let (mut host, started) = start_host();
-    // The helper first, so that nobody is there to remove anything.
-    Command::new("kill").arg("-STOP").arg(host.id().to_string()).status().unwrap();
-    for (pid, _) in &started {
-        Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+    for way in 0..WAYS.len() {
+        let (mut host, started) = start_host(way);
+        // The helper first, so that nobody is there to remove anything.
+        Command::new("kill").arg("-STOP").arg(host.id().to_string()).status().unwrap();
+        for (pid, _) in &started {
+            Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+        }
+        host.kill().unwrap();
+        host.wait().unwrap();
+        until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
+        drop(sandbox(Warm::Off));
+        assert!(cgroups(host.id()).is_empty());
     }
-    host.kill().unwrap();
-    host.wait().unwrap();
-    until("the end of all that the host started", || !started.iter().any(|process| is_alive(*process)));
-    drop(sandbox());
-    assert!(cgroups(host.id()).is_empty());
 }

@@ -6,11 +6,9 @@
 mod census;
 mod ordinary_user;
 
-use std::time::{Duration, Instant};
-
-use census::Census;
+use census::{Census, cgroups, descendants};
 use livecode_core::{ExecutionSpec, Language, Languages, Runner};
-use livecode_process::ProcessSandbox;
+use livecode_process::{ProcessSandbox, Warm};
 
 /// As an ordinary user fewer: it's the same code.
 fn in_a_row() -> usize {
@@ -19,13 +17,9 @@ fn in_a_row() -> usize {
 
 const AT_A_TIME: usize = 64;
 
-fn runner() -> Runner {
-    let builder = ProcessSandbox::builder();
-    let builder = ordinary_user::own_cgroup().into_iter().fold(builder, |b, path| b.cgroup(path));
-    let mut languages = Languages::builtin();
-    // The smallest program there is: what is counted is what surrounds it.
-    languages.add(Language::new("nothing", "main", ["/usr/bin/true"])).unwrap();
-    Runner::new(builder.build().unwrap()).languages(languages)
+fn sandbox(way: Warm) -> ProcessSandbox {
+    let builder = ProcessSandbox::builder().warm("python", way);
+    ordinary_user::own_cgroup().into_iter().fold(builder, |b, path| b.cgroup(path)).build().unwrap()
 }
 
 async fn run_many(runner: &Runner, spec: &ExecutionSpec, runs: usize, at_a_time: usize) {
@@ -43,41 +37,61 @@ async fn run_many(runner: &Runner, spec: &ExecutionSpec, runs: usize, at_a_time:
     }
 }
 
-/// Cgroups are removed and worlds made right behind a run's end, so this waits until that is so.
-fn until(what: &str, mut holds: impl FnMut(Option<Census>) -> bool) {
-    let began = Instant::now();
-    loop {
-        let now = Census::at_rest();
-        if holds(now.clone()) {
-            return;
-        }
-        assert!(began.elapsed() < Duration::from_secs(10), "no {what}: {now:?}");
-        std::thread::yield_now();
-    }
-}
-
 /// The tests count what this process has, so they take turns.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_runs_leave_nothing() {
     let _turn = TURN.lock().await;
-    let runner = runner();
+    let sandbox = sandbox(Warm::Off);
+    let mut languages = Languages::builtin();
+    // The smallest program there is: what is counted is what surrounds it.
+    languages.add(Language::new("nothing", "main", ["/usr/bin/true"])).unwrap();
+    let runner = Runner::new(sandbox.clone()).languages(languages);
     let nothing = ExecutionSpec::new("nothing", "-");
     let python = ExecutionSpec::new("python", "import os; os.fork(); print('x' * 1000)");
     // Each may start a helper; the runtime's threads and descriptors are there then, too.
     run_many(&runner, &python, AT_A_TIME, AT_A_TIME).await;
     run_many(&runner, &nothing, 1, 1).await;
-    let mut before = None;
-    until("rest", |now| {
-        before = now;
-        before.is_some()
-    });
-    let is_as_before = format!("rest as before: {before:?}");
+    let before = Census::of(&sandbox).await;
     run_many(&runner, &nothing, in_a_row(), 1).await;
-    until(&is_as_before, |now| now == before);
+    before.is_of(&sandbox).await;
     run_many(&runner, &python, 8 * AT_A_TIME, AT_A_TIME).await;
-    until(&is_as_before, |now| now == before);
+    before.is_of(&sandbox).await;
+}
+
+/// Thousands in a row and many at a time, and no sandbox in the end.
+async fn programs_that_find_an_interpreter_leave_nothing(way: Warm) {
+    let _turn = TURN.lock().await;
+    let own = std::process::id();
+    let nothing = (descendants(own).len(), cgroups(own).len());
+    let sandbox = sandbox(way);
+    let runner = Runner::new(sandbox.clone());
+    let python = ExecutionSpec::new("python", "import os; os.fork(); print('x' * 1000)");
+    run_many(&runner, &ExecutionSpec::new("bash", "true"), 1, 1).await;
+    run_many(&runner, &python, AT_A_TIME, AT_A_TIME).await;
+    let before = Census::of(&sandbox).await;
+    let hits = sandbox.warm_stats().hits;
+    run_many(&runner, &python, in_a_row() / 5, 1).await;
+    before.is_of(&sandbox).await;
+    run_many(&runner, &python, 8 * AT_A_TIME, AT_A_TIME).await;
+    before.is_of(&sandbox).await;
+    let stats = sandbox.warm_stats();
+    // A busy machine boots none as fast as they come.
+    assert!(stats.hits - hits >= 100, "{stats:?}");
+    assert_eq!(stats.failures, 0, "{stats:?}");
+    drop((runner, sandbox));
+    assert_eq!((descendants(own).len(), cgroups(own).len()), nothing);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_that_find_one_of_their_own_leave_nothing() {
+    programs_that_find_an_interpreter_leave_nothing(Warm::SingleUse).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_that_are_copies_of_one_leave_nothing() {
+    programs_that_find_an_interpreter_leave_nothing(Warm::Fork).await;
 }
 
 #[test]

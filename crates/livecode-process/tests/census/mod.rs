@@ -3,8 +3,12 @@
 use std::{
     collections::BTreeSet,
     fs,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
+
+use livecode_process::ProcessSandbox;
 
 /// A process by its pid and start, so that a pid that was used again is another one.
 pub(crate) type Process = (u32, u64);
@@ -67,12 +71,47 @@ pub(crate) fn cgroups(host: u32) -> Vec<PathBuf> {
     parents.iter().flat_map(|parent| below(parent)).chain(parents.clone()).collect()
 }
 
-/// All that there is too much of when something is left behind.
+pub(crate) fn name(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+fn is_asleep(pid: u32) -> bool {
+    fields(pid).is_some_and(|fields| fields[0] == "S")
+}
+
+/// None where we aren't told, as an ordinary user isn't of an init.
+fn mounts(pid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()
+}
+
+fn namespaces(pid: u32) -> BTreeSet<PathBuf> {
+    let all = fs::read_dir(format!("/proc/{pid}/ns")).into_iter().flatten().flatten();
+    all.filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
+}
+
+fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// What is in a world that waits for a program.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct World {
+    pub(crate) processes: usize,
+    pub(crate) descriptors: usize,
+    pub(crate) mounts: usize,
+    pub(crate) namespaces: usize,
+}
+
+/// All that there is too much of when something is left behind. Of worlds that wait there may be more or fewer, as programs
+/// come: what is in them is counted apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Census {
+    /// How many wait, and what kinds of them.
+    pub(crate) waiting: usize,
+    pub(crate) worlds: BTreeSet<World>,
     pub(crate) processes: usize,
     pub(crate) cgroups: usize,
-    /// Of this process and of those that it started.
+    /// Of this process and of those that it started, outside of worlds: some of them for worlds.
     pub(crate) descriptors: usize,
     /// The same.
     pub(crate) mounts: usize,
@@ -81,44 +120,107 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    /// None as long as a helper is making its spare world, or removing the cgroup of what was before. Each has to have had a
-    /// run, for there is no spare world before.
-    pub(crate) fn at_rest() -> Option<Self> {
+    /// None as long as anything is on its way: each helper has its spare world, and so many worlds more wait. Each helper has
+    /// to have had a run, for there is no spare world before.
+    pub(crate) fn at_rest(waiting: u64) -> Option<Self> {
         let own = std::process::id();
-        let processes = descendants(own);
-        let pids = || processes.iter().map(|(pid, _)| *pid).chain([own]);
-        let mountinfo = |pid| fs::read_to_string(format!("/proc/{pid}/mountinfo"));
-        let is_asleep = |pid| fields(pid).is_some_and(|fields| fields[0] == "S");
-        // An ordinary user isn't told.
-        let is_furnished = |pid| mountinfo(pid).map_or(true, |mounts| mounts.contains(" /work "));
-        let is_helper = |pid: &u32| {
-            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "livecode-helper")
-        };
-        for helper in pids().filter(is_helper) {
-            match &descendants(helper).iter().collect::<Vec<_>>()[..] {
-                // Awake, it might not have heard yet that the other waits.
-                [(init, _)] if is_asleep(*init) && is_furnished(*init) && is_asleep(helper) => {}
-                _ => return None,
+        let all = descendants(own);
+        let mut outside: BTreeSet<u32> = all.iter().map(|(pid, _)| *pid).chain([own]).collect();
+        let (mut worlds, mut inits) = (BTreeSet::new(), 0);
+        let helpers: Vec<u32> =
+            outside.iter().copied().filter(|pid| name(*pid) == "livecode-helper").collect();
+        for helper in &helpers {
+            // Awake, it might not have heard yet that the others wait.
+            if !is_asleep(*helper) {
+                return None;
+            }
+            let beneath = descendants(*helper);
+            for init in beneath.iter().map(|(pid, _)| *pid).filter(|pid| name(*pid) == "livecode-init") {
+                let processes: Vec<u32> =
+                    descendants(init).iter().map(|(pid, _)| *pid).chain([init]).collect();
+                let mounts = mounts(init);
+                if !processes.iter().all(|pid| is_asleep(*pid))
+                    || mounts.as_ref().is_some_and(|mounts| !mounts.contains(" /work "))
+                {
+                    return None;
+                }
+                outside.retain(|pid| !processes.contains(pid));
+                inits += 1;
+                worlds.insert(World {
+                    processes: processes.len(),
+                    descriptors: processes.iter().copied().map(descriptors).sum(),
+                    mounts: mounts.map_or(0, |text| text.lines().count()),
+                    namespaces: processes.iter().copied().flat_map(namespaces).collect::<BTreeSet<_>>().len(),
+                });
             }
         }
-        let groups = cgroups(own);
-        let beneath = |parent: &PathBuf| groups.iter().filter(|path| path.parent() == Some(parent)).count();
-        if groups.iter().any(|path| beneath(path) > 1) {
+        if inits != helpers.len() + usize::try_from(waiting).unwrap() {
             return None;
         }
-        let namespaces = |pid| {
-            let all = fs::read_dir(format!("/proc/{pid}/ns")).into_iter().flatten().flatten();
-            all.filter_map(|entry| fs::read_link(entry.path()).ok()).collect::<Vec<_>>()
-        };
-        let open = |pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        let groups = cgroups(own);
+        let is_parent = |path: &&PathBuf| groups.iter().any(|other| other.parent() == Some(path));
+        let of_each_world = groups.iter().filter(is_parent).count().checked_div(helpers.len())?;
         let census = Self {
-            cgroups: groups.len(),
-            descriptors: pids().map(open).sum(),
-            mounts: pids().map(|pid| mountinfo(pid).map_or(0, |text| text.lines().count())).sum(),
-            namespaces: pids().flat_map(namespaces).collect::<BTreeSet<_>>().len(),
-            processes: processes.len(),
+            waiting: inits,
+            worlds,
+            processes: outside.len(),
+            cgroups: groups.len().checked_sub(inits * of_each_world)?,
+            descriptors: outside.iter().copied().map(descriptors).sum(),
+            mounts: outside.iter().map(|pid| mounts(*pid).map_or(0, |text| text.lines().count())).sum(),
+            namespaces: outside.iter().copied().flat_map(namespaces).collect::<BTreeSet<_>>().len(),
         };
         // Nothing came or went meanwhile.
-        (descendants(own) == processes).then_some(census)
+        (descendants(own) == all).then_some(census)
+    }
+
+    /// Waits for it, with what waits as that sandbox says: until it's twice the same.
+    pub(crate) async fn of(sandbox: &ProcessSandbox) -> Self {
+        let began = Instant::now();
+        let mut last = None;
+        loop {
+            sandbox.warmed().await.unwrap();
+            let waiting = sandbox.warm_stats().waiting;
+            let now = Self::at_rest(waiting);
+            if let (Some(now), true) = (&now, now == last) {
+                return now.clone();
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "no rest, {waiting} waiting: {now:?}");
+            last = now;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Whether all is as it was, but for how many worlds wait.
+    fn is_like(&self, before: &Self) -> bool {
+        /// As many of the helper's descriptors, at the least and at the most, are for one world: its socket, its init, its
+        /// files, and its cgroups.
+        const OF_EACH_WORLD: RangeInclusive<usize> = 4..=12;
+        let (least, most) = if self.waiting < before.waiting { (self, before) } else { (before, self) };
+        let (more, descriptors) =
+            (most.waiting - least.waiting, most.descriptors.checked_sub(least.descriptors));
+        let of_each_world =
+            descriptors.filter(|count| more > 0 && count % more == 0).map(|count| count / more);
+        let same = Self {
+            waiting: before.waiting,
+            worlds: before.worlds.clone(),
+            descriptors: before.descriptors,
+            ..self.clone()
+        };
+        same == *before
+            && self.worlds.is_subset(&before.worlds)
+            && (descriptors == Some(0) && more == 0
+                || of_each_world.is_some_and(|it| OF_EACH_WORLD.contains(&it)))
+    }
+
+    /// Waits until all is as it was then.
+    pub(crate) async fn is_of(&self, sandbox: &ProcessSandbox) {
+        let began = Instant::now();
+        loop {
+            let now = Self::of(sandbox).await;
+            if now.is_like(self) {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "{now:?} in place of {self:?}");
+        }
     }
 }
