@@ -214,6 +214,7 @@ fn copy(
     // What an exec would have done.
     sys::set_name(&name)?;
     sys::set_process(sys::PR_SET_DUMPABLE, 1)?;
+    python::after_fork();
     Ok(None)
 }
 

@@ -92,6 +92,22 @@ pub(crate) fn prepare() {
     }
 }
 
+/// Called in a copy of the interpreter: what has to be another one's in each process, such as what random numbers are drawn
+/// from, sees to that when it's told.
+pub(crate) fn after_fork() {
+    // SAFETY: the types are those of the C API; the thread that was copied doesn't hold the interpreter's lock.
+    unsafe {
+        let ensure: Option<extern "C" fn() -> c_int> = find(c"PyGILState_Ensure");
+        let release: Option<extern "C" fn(c_int)> = find(c"PyGILState_Release");
+        let after_fork: Option<extern "C" fn()> = find(c"PyOS_AfterFork_Child");
+        if let (Some(ensure), Some(release), Some(after_fork)) = (ensure, release, after_fork) {
+            let state = ensure();
+            after_fork();
+            release(state);
+        }
+    }
+}
+
 /// Takes all objects but the main module's out of the collector's lists.
 ///
 /// # Safety
@@ -104,8 +120,6 @@ unsafe fn set_aside() -> Option<()> {
         let modules: extern "C" fn() -> Object = find(c"PyImport_GetModuleDict")?;
         let item: extern "C" fn(Object, *const c_char) -> Object = find(c"PyDict_GetItemString")?;
         let dict: extern "C" fn(Object) -> Object = find(c"PyModule_GetDict")?;
-        let untrack: extern "C" fn(Object) = find(c"PyObject_GC_UnTrack")?;
-        let track: extern "C" fn(Object) = find(c"PyObject_GC_Track")?;
         let main = item(modules(), c"__main__".as_ptr());
         // Who has it already may look at it without our hearing of it.
         if main.is_null() || !item(modules(), c"gc".as_ptr()).is_null() {
@@ -113,16 +127,28 @@ unsafe fn set_aside() -> Option<()> {
         }
         let generations = find_generations(state())?;
         hear_of_gc()?;
-        // What the program makes hangs on these: they stay.
-        let kept = [main, dict(main)];
-        kept.iter().for_each(|object| untrack(*object));
         for index in 0..THRESHOLDS.len() {
             let aside = addr_of_mut!(ASIDE).cast::<Link>().add(index);
             (*aside).next = aside;
             (*aside).previous = aside;
             splice(&raw mut (*generations.add(index)).ring, aside);
         }
-        kept.iter().for_each(|object| track(*object));
+        // What the program makes hangs on these: they stay.
+        for kept in [main, dict(main)] {
+            let link = kept.cast::<Link>().sub(1);
+            let rings = (0..THRESHOLDS.len()).map(|index| addr_of_mut!(ASIDE).cast::<Link>().add(index));
+            if let Some(index) = rings.into_iter().position(|ring| is_in(link, ring)) {
+                let (next, previous) = ((*link).next, without_flags((*link).previous));
+                (*previous).next = next;
+                set_previous(next, previous);
+                let ring = &raw mut (*generations.add(index)).ring;
+                let last = without_flags((*ring).previous);
+                (*last).next = link;
+                set_previous(link, last);
+                (*link).next = ring;
+                set_previous(ring, link);
+            }
+        }
         GENERATIONS.store(generations, Ordering::Release);
     }
     Some(())
@@ -164,6 +190,21 @@ unsafe fn find_generations(state: *mut u8) -> Option<*mut Generation> {
 
 fn without_flags(link: *mut Link) -> *mut Link {
     link.map_addr(|address| address & !FLAGS)
+}
+
+/// Whether it's in that ring.
+///
+/// # Safety
+///
+/// As for [`splice`].
+unsafe fn is_in(link: *mut Link, ring: *mut Link) -> bool {
+    // SAFETY: what the caller promises.
+    let mut next = unsafe { (*ring).next };
+    while next != ring && next != link {
+        // SAFETY: as before.
+        next = unsafe { (*next).next };
+    }
+    next == link
 }
 
 /// Moves all that is in one ring to the front of another.

@@ -13,7 +13,7 @@
 //! | `#= text: text` | the program itself, in place of what follows |
 //! | `#= repeat: 1000 text` | appended to the program, so many times |
 //! | `#= differs` | each run writes something else to its standard output |
-//! | `#= any-temperature` | it may be given to a sandbox that isn't warm |
+//! | `#= any-temperature` | it may be given to a sandbox that isn't warm, as one with variables may |
 //!
 //! In a text `\n`, `\r`, `\t`, `\\`, `\xNN` (a byte) and `\u{N}` stand for what they stand for in Rust. A line `#== path`
 //! further down begins a file beside it.
@@ -111,6 +111,7 @@ fn parse(name: String, language: &str, text: &str) -> Case {
             "env" => {
                 let (name, value) = pair('=');
                 case.spec.env.insert(name.into(), string(value));
+                case.any_temperature = true;
             }
             "limit" => {
                 let (name, number) = pair('=');

@@ -29,6 +29,7 @@ const INHERENT: &[Inherent] = &[
             "java/files-and-descriptors",
         ],
         reason: "a library of ours is in its address space, for who looks through that",
+        sometimes: false,
     },
     Inherent {
         ways: &[Warm::Fork],
@@ -40,16 +41,65 @@ const INHERENT: &[Inherent] = &[
             "python/random-stack-and-libraries",
         ],
         reason: "what an interpreter draws when it begins is the same in all its copies, until it's replaced",
+        sometimes: false,
     },
     Inherent {
         ways: &[Warm::Fork],
         programs: &["python/proc-stat-flags"],
         reason: "the kernel notes of a process that it hasn't executed anything since it was forked",
+        sometimes: false,
+    },
+    Inherent {
+        ways: &[Warm::Fork],
+        programs: &["python/proc-auxiliary-vector"],
+        reason: "what the kernel said to it when it was executed, as another user",
+        sometimes: false,
+    },
+    Inherent {
+        ways: &[Warm::Fork],
+        programs: &["python/proc-mounts"],
+        reason: "beneath its work directory is the one that it booted in, empty and read by nobody",
+        sometimes: false,
+    },
+    Inherent {
+        ways: &[Warm::Fork],
+        programs: &["python/proc-others"],
+        reason: "init's command line is as long as the interpreter's, of which init is a copy",
+        sometimes: false,
+    },
+    Inherent {
+        ways: &[Warm::SingleUse],
+        programs: &["python/files-inodes"],
+        reason: "files that are there while it boots take two numbers",
+        sometimes: false,
+    },
+    Inherent {
+        ways: &[Warm::SingleUse, Warm::Fork],
+        programs: &[
+            "python/del-attached-to-a-class-of-the-start",
+            "python/del-attached-to-a-codec",
+            "python/del-removes-a-module-of-the-start",
+        ],
+        reason: "the collector leaves alone what was there before the program, and what the program hangs on that",
+        sometimes: false,
+    },
+    Inherent {
+        ways: &[Warm::Fork],
+        programs: &[
+            "python/del-by-automatic-collection",
+            "python/gc-callbacks",
+            "python/gc-count-of-the-youngest",
+            "python/gc-objects",
+            "python/trace-at-exit",
+        ],
+        reason: "one that imports `random` or `threading` at its start has something to do in each copy",
+        sometimes: true,
     },
     Inherent {
         ways: &[Warm::SingleUse],
         programs: &["java/status"],
         reason: "it has a lower pid than the threads of the compiler, which ran after it had booted",
+        sometimes: false,
     },
 ];
 

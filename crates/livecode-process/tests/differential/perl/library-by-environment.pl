@@ -1,3 +1,4 @@
+#= any-temperature
 #= env: PERL5LIB=/work/lib
 #= env: PERL5OPT=-MMine
 print "main @INC\n";

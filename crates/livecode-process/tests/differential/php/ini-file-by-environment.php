@@ -1,3 +1,4 @@
+#= any-temperature
 #= env: PHPRC=/work
 <?php
 echo ini_get('precision'), "\n";
