@@ -22,8 +22,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
     net::{
-        AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
-        SocketType, recv, sendmsg, socketpair,
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
+        SocketFlags, SocketType, recv, sendmsg, shutdown, socketpair,
     },
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
@@ -31,7 +31,7 @@ use rustix::{
 use crate::{
     cgroup::Parent,
     layer::{Layer, LeftOut},
-    protocol::{Hello, Message, Order, READY},
+    protocol::{Booted, Hello, Kind, Message, Order, READY},
     warm::{Kinds, WarmStats},
 };
 
@@ -201,6 +201,33 @@ impl Helper {
         }
     }
 
+    /// Tells it of a kind of program, and what boots ahead for it.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where the helper is gone.
+    pub(crate) async fn learn(&self, kind: Kind, booted: &Booted, archive: Option<OwnedFd>) -> Result<()> {
+        let booted = sealed("kind", &[&booted.encode()], MemfdFlags::empty())
+            .map_err(internal("make a memory file"))?;
+        let fds = std::iter::once(booted).chain(archive).collect();
+        self.order(&Order::Learn(kind), fds).await
+    }
+
+    /// Ends it and all that it started, and waits until that is so.
+    pub(crate) fn end(&self) {
+        if let Some(socket) = &self.socket {
+            // Where that's impossible the other end is gone.
+            shutdown(socket, Shutdown::Both).ok();
+        }
+        let ended = ready_within(self.pidfd.as_fd(), PATIENCE);
+        if !matches!(ended, Ok(true)) {
+            tracing::warn!(?ended, "livecode-init did not end by itself and is killed");
+            if let Err(error) = pidfd_send_signal(&self.pidfd, Signal::KILL) {
+                tracing::warn!(%error, "livecode-init could not be killed");
+            }
+        }
+    }
+
     /// Whether it can't be asked any more.
     pub(crate) fn is_gone(&self) -> bool {
         self.socket.as_ref().is_none_or(|socket| ready_within(socket.as_fd(), Duration::ZERO).unwrap_or(true))
@@ -210,14 +237,7 @@ impl Helper {
 impl Drop for Helper {
     /// Closes the socket, upon which the helper ends and everything with it, and waits until that is so.
     fn drop(&mut self) {
-        self.socket = None;
-        let ended = ready_within(self.pidfd.as_fd(), PATIENCE);
-        if !matches!(ended, Ok(true)) {
-            tracing::warn!(?ended, "livecode-init did not end by itself and is killed");
-            if let Err(error) = pidfd_send_signal(&self.pidfd, Signal::KILL) {
-                tracing::warn!(%error, "livecode-init could not be killed");
-            }
-        }
+        self.end();
         // A host that ignores SIGCHLD has had it reaped already.
         if let Err(error) = self.child.wait() {
             tracing::debug!(%error, "livecode-init was reaped by somebody else");

@@ -42,7 +42,8 @@ pub(crate) struct Hello {
 pub(crate) enum Order {
     /// A run is to begin.
     Run(Begin),
-    /// Programs of this kind are to find sandboxes made ahead from now on. Comes with its [`Booted`] as a sealed memory file.
+    /// Programs of this kind are to find sandboxes made ahead from now on. Comes with its [`Booted`] as a sealed memory
+    /// file, and where a compiler boots from an archive with that as another.
     Learn(Kind),
     /// [`Counters`] are to be told, when as many sandboxes wait as should. Comes with a socket for them.
     Tell,
@@ -65,8 +66,8 @@ pub(crate) struct Kind {
 pub(crate) struct Booted {
     /// Of each step: what is started, if anything.
     pub(crate) steps: Vec<Option<Command>>,
-    /// Files that have to be there for it, empty: only as long as it boots.
-    pub(crate) files: Vec<String>,
+    /// Files that have to be there for it, with their contents: only as long as it boots.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
 /// What became of the sandboxes made ahead, since the helper began.

@@ -15,7 +15,7 @@ use livecode_core::{
     Capabilities, Error, ExecutionSpec, Io, Outcome, Program, Result, Reuse, Sandbox, Stdio, Step,
 };
 use rustix::fs::MemfdFlags;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     streams::{brings, failed, feed, hear, hear_end, inward, keep, keeps, outward, pass_on, take_back},
     toolchain::{Tool, Toolchains},
     verdict,
-    warm::{Seen, Warm, WarmStats, way_of},
+    warm::{Warm, WarmStats},
 };
 
 /// What sandboxes made ahead may hold where the host doesn't say.
@@ -141,9 +141,12 @@ impl Builder {
             seccomp: seccomp::filter(),
             toolchains: Toolchains::default(),
             helpers: Mutex::default(),
+            making: watch::Sender::new(0),
+            over: CancellationToken::new(),
         };
         inner.landlock = inner.helper(&Appearance { shown: inner.shared.clone() })?.landlock();
-        Ok(ProcessSandbox { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        Ok(ProcessSandbox { last: Some(Arc::new(Last(inner.clone()))), inner })
     }
 }
 
@@ -165,13 +168,27 @@ impl Builder {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ProcessSandbox {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
+    /// None in what works ahead for hosts that may be gone.
+    #[expect(dead_code, reason = "it's there to be dropped")]
+    pub(crate) last: Option<Arc<Last>>,
 }
 
-struct Inner {
+/// Held by all clones that a host has. Where it goes, what is still being made ahead goes as well.
+#[derive(Debug)]
+pub(crate) struct Last(Arc<Inner>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.over.cancel();
+        self.0.all_helpers().iter().for_each(|helper| helper.end());
+    }
+}
+
+pub(crate) struct Inner {
     cgroup: Option<PathBuf>,
     shared: Vec<PathBuf>,
-    warm: HashMap<String, Warm>,
+    pub(crate) warm: HashMap<String, Warm>,
     warm_bytes: u64,
     left_out: LeftOut,
     /// What is not enforced.
@@ -182,6 +199,10 @@ struct Inner {
     toolchains: Toolchains,
     /// One for each set of what is shown, so that a program sees only its own language's.
     helpers: Mutex<HashMap<Appearance, Arc<Helper>>>,
+    /// How many Java compilers are being made ready to boot ahead.
+    pub(crate) making: watch::Sender<usize>,
+    /// Cancelled when no host can ask for a run any more.
+    pub(crate) over: CancellationToken,
 }
 
 impl fmt::Debug for Inner {
@@ -206,6 +227,9 @@ impl ProcessSandbox {
     ///
     /// [`Unavailable`](livecode_core::ErrorKind::Unavailable) where the helper is gone.
     pub async fn warmed(&self) -> Result<()> {
+        let mut making = self.inner.making.subscribe();
+        // It only fails where there is no sender any more, which we hold.
+        making.wait_for(|making| *making == 0).await.ok();
         for helper in self.inner.all_helpers() {
             let (socket, theirs) = UnixStream::pair().map_err(failed("make a socket"))?;
             let theirs = theirs.into_std().map_err(failed("make a socket"))?;
@@ -248,7 +272,7 @@ impl Sandbox for ProcessSandbox {
     async fn run(&self, program: &Program, io: Io, cancel: &CancellationToken) -> Result<Outcome> {
         let (request, helper) = self.inner.prepare(program).await?;
         let limits: Vec<_> = steps(program).map(|step| limits(&step.limits)).collect();
-        let kind = self.inner.kind(program, &limits, &request.steps, &helper).await?;
+        let kind = self.kind(program, &limits, &request.steps, &helper).await?;
         let begin = Begin { steps: limits, collects: brings(program), kind };
         let request = request.encode();
         let length = (request.len() as u64).to_le_bytes();
@@ -326,38 +350,6 @@ impl Inner {
         helpers.values().filter(|helper| !helper.is_gone()).cloned().collect()
     }
 
-    /// The kind of a program, where one that is like it came before.
-    async fn kind(
-        &self,
-        program: &Program,
-        limits: &[protocol::Limits],
-        commands: &[Command],
-        helper: &Helper,
-    ) -> Result<Option<u64>> {
-        let way = way_of(&self.warm, &program.language);
-        // What boots ahead does so before there is a program for whose limits it counts, and a fork server outside of any
-        // world. Interpreters do by their environment whatever they are told, and what stands behind the program's file is the
-        // program's to read: so nothing that a request says has a part in it.
-        let is_bare = program.run.env.is_empty();
-        let names_its_file =
-            program.files.first().is_some_and(|entry| program.run.command.contains(&entry.path));
-        if !is_bare || way == Warm::Fork && !names_its_file {
-            return Ok(None);
-        }
-        let seen = helper.kinds.lock().unwrap_or_else(PoisonError::into_inner).see(way, limits, commands);
-        match seen {
-            Seen::Rarely => Ok(None),
-            Seen::Known(id) => Ok(Some(id)),
-            Seen::Again(kind, booted) => {
-                let id = kind.id;
-                let booted = sealed("kind", &[&booted.encode()], MemfdFlags::empty())
-                    .map_err(failed("make a memory file"))?;
-                helper.order(&Order::Learn(kind), vec![booted]).await?;
-                Ok(Some(id))
-            }
-        }
-    }
-
     /// The helper for worlds of that appearance, where there is one that can be asked.
     fn running_helper(&self, appearance: &Appearance) -> Option<Arc<Helper>> {
         // While one is being started, whoever asks waits where nobody is held up.
@@ -377,6 +369,9 @@ impl Inner {
                 return Ok(helper.clone());
             }
             tracing::warn!("a livecode-init is gone and is started again");
+        }
+        if self.over.is_cancelled() {
+            return Err(Error::unavailable("the sandbox was dropped"));
         }
         self.shared.iter().try_for_each(|path| shared::check(path))?;
         let cgroups =

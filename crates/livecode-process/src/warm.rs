@@ -1,5 +1,8 @@
 //! Sandboxes made ahead, in which the interpreter has booted and waits for its program.
 
+pub(crate) mod java;
+mod learning;
+
 use std::collections::HashMap;
 
 use crate::protocol::{Booted, Command, Counters, Kind, Limits, Message};
@@ -135,7 +138,8 @@ fn booted(way: Warm, limits: &[Limits], commands: &[Command]) -> Option<(Booted,
         !argument.starts_with(b"-") && argument.contains(&b'.') && !argument.contains(&b'/')
     };
     let files = program.argv.iter().skip(1).filter(names_a_file);
-    let files = files.filter_map(|name| String::from_utf8(name.clone()).ok()).collect();
+    let files = files.filter_map(|name| String::from_utf8(name.clone()).ok());
+    let files = files.map(|name| (name, Vec::new())).collect();
     // The others are put in force when there is a program.
     let fixed = limits.iter().map(|limits| Limits {
         wall_ns: 0,

@@ -48,10 +48,14 @@ impl Serving<'_> {
 
     /// Makes what should be there and isn't, one at a time, as long as it takes no time from programs.
     pub(crate) fn make_ahead(&mut self) {
-        if self.runs.len() >= self.processors {
+        let is_busy = self.runs.len() >= self.processors;
+        // However busy we are: else all of a long rush would be copies of one.
+        if !is_busy || self.pool.has_worn_out() {
+            self.renew_zygotes();
+        }
+        if is_busy {
             return;
         }
-        self.renew_zygotes();
         let Some(index) = self.pool.wanting() else { return };
         let mut zygote = self.pool.known[index].zygote.take();
         let known = &self.pool.known[index];
@@ -133,7 +137,8 @@ impl Serving<'_> {
                 self.discard(group);
             }
             let known = &self.pool.known[index];
-            if !known.kind.forks || known.is_hopeless() || known.zygote.is_some() || !is_wanted {
+            let is_there = known.zygote.is_some() || known.is_hopeless() || !self.pool.has_room();
+            if !known.kind.forks || is_there || !is_wanted {
                 continue;
             }
             let Some(limits) = known.kind.steps.last().copied() else { continue };

@@ -2,9 +2,11 @@
 
 use std::{
     cell::Cell,
+    env,
     ffi::{CStr, c_char, c_int, c_void},
     io, mem,
     os::fd::{FromRawFd, OwnedFd},
+    path::Path,
     ptr, slice,
     sync::{
         Condvar, Mutex, PoisonError,
@@ -16,7 +18,7 @@ use crate::{
     LEFT_OUT,
     cgroup::Entrances,
     confine::Namespaces,
-    packets,
+    node, packets,
     parked::{CONTROL, FAILED, FAILED_STATUS, GO, LIBRARY, STOPPED},
     protocol::Message,
     python, sys,
@@ -46,6 +48,7 @@ const RTLD_NEXT: *mut c_void = ptr::without_provenance_mut(usize::MAX);
 
 unsafe extern "C" {
     pub(crate) fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
+    fn dlvsym(handle: *mut c_void, name: *const c_char, version: *const c_char) -> *mut c_void;
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     fn close(fd: c_int) -> c_int;
 }
@@ -75,9 +78,13 @@ static LOADED: extern "C" fn(c_int, *mut *mut c_char) = {
     loaded
 };
 
-/// Waits, where this is the first look at what is beneath the work directory, which is where we are.
+/// Waits, where this is the first look at what is beneath the work directory, which is where we are: but for a JVM, which goes
+/// elsewhere and back for its perf data, long before it has booted.
 fn opens(path: *const c_char) {
-    look_at(path, |path| path.first() != Some(&b'/') || is_beneath(path));
+    let is_here = || env::current_dir().is_ok_and(|directory| directory == Path::new("/work"));
+    look_at(path, |path| {
+        is_beneath(path) || path.first() != Some(&b'/') && path != b"." && is_here()
+    });
 }
 
 /// The same for who asks about a file: by its whole path, since interpreters ask about where they are while they boot.
@@ -89,7 +96,7 @@ fn is_beneath(path: &[u8]) -> bool {
     path.strip_prefix(b"/work/").is_some_and(|rest| !matches!(rest, b"" | b"."))
 }
 
-fn look_at(path: *const c_char, is_a_look: fn(&[u8]) -> bool) {
+fn look_at(path: *const c_char, is_a_look: impl Fn(&[u8]) -> bool) {
     if PASSED.load(Ordering::Acquire) || path.is_null() || OURS.get() {
         return;
     }
@@ -111,6 +118,7 @@ fn stop() {
     drop(started);
     OURS.set(true);
     python::prepare();
+    node::prepare();
     // SAFETY: the descriptor is there, since there is an init, and nobody else owns it.
     let control = unsafe { OwnedFd::from_raw_fd(CONTROL) };
     if wait(&control).is_err() {
@@ -224,6 +232,13 @@ fn real<F: Copy>(name: &CStr, found: &AtomicPtr<c_void>) -> F {
     if function.is_null() {
         // SAFETY: a string that lives through the call.
         function = unsafe { dlsym(RTLD_NEXT, name.as_ptr()) };
+        // What the C library only keeps for what was built with an older one, by its first version for each kind of machine.
+        for version in [c"GLIBC_2.2.5", c"GLIBC_2.17"] {
+            if function.is_null() {
+                // SAFETY: two strings that live through the call.
+                function = unsafe { dlvsym(RTLD_NEXT, name.as_ptr(), version.as_ptr()) };
+            }
+        }
         found.store(function, Ordering::Relaxed);
     }
     if function.is_null() {

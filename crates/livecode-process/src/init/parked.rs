@@ -12,6 +12,7 @@ use std::{
         fd::{AsRawFd, OwnedFd, RawFd},
         unix::fs::FileExt,
     },
+    time::SystemTime,
 };
 
 use crate::{
@@ -30,6 +31,9 @@ use crate::{
 pub(crate) const CONTROL: RawFd = 61;
 pub(crate) const LIBRARY: RawFd = 60;
 
+/// Where a compiler finds the archive that it boots from: by this number on its command line.
+const ARCHIVE: RawFd = 59;
+
 /// What the library says when it has stopped the interpreter, and what it's told.
 pub(crate) const STOPPED: &[u8] = b"s";
 pub(crate) const GO: &[u8] = b"g";
@@ -42,6 +46,8 @@ pub(crate) const FAILED_STATUS: i32 = 127;
 pub(crate) struct Ahead<'a> {
     /// [`Booted`] as a sealed memory file.
     pub(crate) booted: OwnedFd,
+    /// What else its compiler boots from, in memory.
+    pub(crate) archive: Option<OwnedFd>,
     /// Of each step.
     pub(crate) limits: &'a [Limits],
     /// The library, in memory.
@@ -49,9 +55,14 @@ pub(crate) struct Ahead<'a> {
 }
 
 impl Ahead<'_> {
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        [&self.booted, &self.library].into_iter().chain(&self.archive)
+    }
+
     /// With the lowest numbers that are free: those that interpreters know are nobody else's.
     pub(crate) fn renumber(&mut self) -> io::Result<()> {
         self.booted = self.booted.try_clone()?;
+        self.archive = self.archive.as_ref().map(OwnedFd::try_clone).transpose()?;
         self.library = self.library.try_clone()?;
         Ok(())
     }
@@ -72,13 +83,19 @@ pub(crate) fn read_booted(file: &OwnedFd) -> io::Result<Booted> {
 }
 
 /// Has the loader find the library, and the interpreter its files, as long as `boot` lasts.
-pub(crate) fn with_library<T>(files: &[String], boot: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn with_library<T>(
+    files: &[(String, Vec<u8>)],
+    boot: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
     fs::write(PRELOAD, format!("/proc/self/fd/{LIBRARY}\n"))?;
-    for file in files {
-        File::create(file)?;
+    for (path, content) in files {
+        let mut file = File::create(path)?;
+        io::Write::write_all(&mut file, content)?;
+        // An archive knows them by it.
+        file.set_modified(SystemTime::UNIX_EPOCH)?;
     }
     let booted = boot()?;
-    for file in files.iter().map(String::as_str).chain([PRELOAD]) {
+    for file in files.iter().map(|(path, _)| path.as_str()).chain([PRELOAD]) {
         fs::remove_file(file)?;
     }
     Ok(booted)
@@ -96,8 +113,11 @@ pub(crate) fn boot(
             .steps
             .iter()
             .zip(ahead.limits)
-            .map(|(command, limits)| {
-                let start = |command| start(world, ahead, landlock, command, limits);
+            .enumerate()
+            .map(|(index, (command, limits))| {
+                let is_compiler = index + 1 < ahead.limits.len();
+                let archive = ahead.archive.as_ref().filter(|_| is_compiler);
+                let start = |command| start(world, ahead, archive, landlock, command, limits);
                 command.as_ref().map(start).transpose()
             })
             .collect();
@@ -115,6 +135,7 @@ struct Booting {
 fn start(
     world: &World<'_>,
     ahead: &Ahead<'_>,
+    archive: Option<&OwnedFd>,
     landlock: Option<&OwnedFd>,
     command: &Command,
     limits: &Limits,
@@ -132,10 +153,12 @@ fn start(
         Fork::Child => {
             let error = sys::dup2(&theirs, CONTROL)
                 .and_then(|()| sys::dup2(&ahead.library, LIBRARY))
+                .and_then(|()| archive.map_or(Ok(()), |archive| sys::dup2(archive, ARCHIVE)))
                 .and_then(|()| {
                     let streams = [nothing, written.try_clone()?, written];
-                    let keep = &mut [report.as_raw_fd(), CONTROL, LIBRARY];
-                    prepare(world, &streams, landlock, &limits, keep)?;
+                    let keep = [report.as_raw_fd(), CONTROL, LIBRARY].into_iter();
+                    let mut keep: Vec<_> = keep.chain(archive.map(|_| ARCHIVE)).collect();
+                    prepare(world, &streams, landlock, &limits, &mut keep)?;
                     // Closed already.
                     mem::forget(streams);
                     Ok(())

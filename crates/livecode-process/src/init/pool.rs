@@ -30,6 +30,7 @@ const PATIENCE: u32 = 3;
 pub(crate) struct Known {
     pub(crate) kind: Kind,
     pub(crate) booted: OwnedFd,
+    pub(crate) archive: Option<OwnedFd>,
     pub(crate) worlds: Vec<Vacant>,
     pub(crate) zygote: Option<Zygote>,
     pace: Pace,
@@ -60,12 +61,22 @@ impl Pool {
     }
 
     /// Gives back what is forgotten for it.
-    pub(crate) fn learn(&mut self, kind: Kind, booted: OwnedFd) -> Option<Known> {
+    pub(crate) fn learn(&mut self, kind: Kind, booted: OwnedFd, archive: Option<OwnedFd>) -> Option<Known> {
         let old = self.known.iter().position(|known| Some(known.kind.id) == kind.forgets);
         let forgotten = old.map(|index| self.known.swap_remove(index));
         let pace = Pace { last: Instant::now(), interval: None, making: Duration::from_millis(20) };
         let (worlds, zygote) = (Vec::new(), None);
-        self.known.push(Known { kind, booted, worlds, zygote, pace, failures: 0, bytes: 0, usual: None });
+        self.known.push(Known {
+            kind,
+            booted,
+            archive,
+            worlds,
+            zygote,
+            pace,
+            failures: 0,
+            bytes: 0,
+            usual: None,
+        });
         forgotten
     }
 
@@ -91,7 +102,9 @@ impl Pool {
         let held = self.held_bytes();
         // The one that has least of what it should have.
         let wanting = self.known.iter().enumerate().filter(|(_, known)| {
-            known.worlds.len() < known.target() && held.saturating_add(known.bytes) <= self.most_bytes
+            known.worlds.len() < known.target()
+                && known.can_make()
+                && held.saturating_add(known.bytes) <= self.most_bytes
         });
         wanting
             .min_by_key(|(_, known)| known.worlds.len() * EACH / known.target().max(1))
@@ -115,7 +128,18 @@ impl Pool {
                 out.extend(known.worlds.pop());
             }
         }
+        // What one holds is only known when it has booted.
+        while self.held_bytes() > self.most_bytes {
+            let Some(most) = self.known.iter_mut().max_by_key(|known| known.worlds.len()) else { break };
+            let Some(world) = most.worlds.pop() else { break };
+            out.push(world);
+        }
         out
+    }
+
+    /// Whether programs are copies of an interpreter that has served its time.
+    pub(crate) fn has_worn_out(&self) -> bool {
+        self.known.iter().filter_map(|known| known.zygote.as_ref()).any(Zygote::is_worn_out)
     }
 
     /// When [`Pool::superfluous`] has to be asked again, at the latest.
@@ -140,13 +164,21 @@ impl Pool {
     pub(crate) fn is_full(&self) -> bool {
         let booting = |known: &Known| {
             known.worlds.iter().any(|world| !world.is_ready())
-                || known.zygote.as_ref().map_or(known.lacks_zygote(), |zygote| !zygote.is_ready)
+                || known.zygote.as_ref().is_some_and(|zygote| !zygote.is_ready)
+                || self.has_room() && known.lacks_zygote()
         };
         self.wanting().is_none() && !self.known.iter().any(booting)
     }
 
+    /// Whether another interpreter may boot that isn't in a world.
+    pub(crate) fn has_room(&self) -> bool {
+        self.held_bytes() < self.most_bytes
+    }
+
     fn held_bytes(&self) -> u64 {
-        self.known.iter().flat_map(|known| &known.worlds).map(|world| world.bytes).sum()
+        let worlds = self.known.iter().flat_map(|known| &known.worlds).map(|world| world.bytes);
+        let zygotes = self.known.iter().filter_map(|known| known.zygote.as_ref()).map(|zygote| zygote.bytes);
+        worlds.chain(zygotes).sum()
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -170,6 +202,11 @@ impl Known {
         self.pace.target() > 0
     }
 
+    /// Whether there is what a world of it is made of.
+    fn can_make(&self) -> bool {
+        !self.kind.forks || self.zygote.as_ref().is_some_and(|zygote| zygote.is_ready)
+    }
+
     fn lacks_zygote(&self) -> bool {
         self.kind.forks && self.zygote.is_none() && self.target() > 0
     }
@@ -187,8 +224,9 @@ impl Known {
 
     /// What boots for it.
     pub(crate) fn ahead(&self, library: &OwnedFd) -> io::Result<Ahead<'_>> {
+        let archive = self.archive.as_ref().map(OwnedFd::try_clone).transpose()?;
         let (booted, library) = (self.booted.try_clone()?, library.try_clone()?);
-        Ok(Ahead { booted, limits: &self.kind.steps, library })
+        Ok(Ahead { booted, archive, limits: &self.kind.steps, library })
     }
 
     pub(crate) fn limits(&self) -> Option<&Limits> {

@@ -194,7 +194,7 @@ impl Serving<'_> {
                 }
             }
             Ok(Order::Learn(kind)) => {
-                if let Some(forgotten) = self.pool.learn(kind, first) {
+                if let Some(forgotten) = self.pool.learn(kind, first, fds.pop()) {
                     self.forget(forgotten);
                 }
             }

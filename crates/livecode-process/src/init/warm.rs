@@ -20,6 +20,7 @@ mod landlock;
     reason = "the host's layers are there as well, and are its tests' to name"
 )]
 mod layer;
+mod node;
 mod packets;
 mod parked;
 #[path = "../protocol.rs"]

@@ -142,7 +142,7 @@ pub(crate) fn be_init(mut world: World<'_>) {
 }
 
 fn live(world: &mut World<'_>) -> io::Result<Next> {
-    let ahead = world.ahead.iter().flat_map(|ahead| [&ahead.booted, &ahead.library]);
+    let ahead = world.ahead.iter().flat_map(Ahead::descriptors);
     let mut keep: Vec<_> = std::iter::once(&world.control)
         .chain(ahead)
         .map(AsRawFd::as_raw_fd)

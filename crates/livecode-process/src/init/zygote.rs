@@ -38,6 +38,8 @@ pub(crate) struct Zygote {
     output: PipeReader,
     began: Instant,
     copies: u32,
+    /// What it held when it was ready; 0 where nobody counts it.
+    pub(crate) bytes: u64,
     pub(crate) is_ready: bool,
     /// Whether it didn't do what it was told.
     pub(crate) is_broken: bool,
@@ -56,8 +58,9 @@ impl Zygote {
                 sys::exit(127)
             }
             Fork::Parent { pidfd, .. } => {
-                let (began, copies, is_ready, is_broken) = (Instant::now(), 0, false, false);
-                Ok(Self { control, pidfd, group, output, began, copies, is_ready, is_broken })
+                let (began, copies, bytes) = (Instant::now(), 0, 0);
+                let (is_ready, is_broken) = (false, false);
+                Ok(Self { control, pidfd, group, output, began, copies, bytes, is_ready, is_broken })
             }
         }
     }
@@ -76,6 +79,7 @@ impl Zygote {
             return Err(io::Error::other("the interpreter wrote while it booted"));
         }
         packets::send(&self.control, &Told::Settings(settings.clone()).encode())?;
+        self.bytes = self.group.as_ref().and_then(Group::memory_bytes).unwrap_or(0);
         self.is_ready = true;
         Ok(())
     }

@@ -64,7 +64,7 @@ proptest! {
     #[test]
     fn what_boots_arrives_as_it_was_sent(
         steps in prop::collection::vec(prop::option::of(command()), 0..3),
-        files in prop::collection::vec(".{0,20}", 0..4),
+        files in prop::collection::vec((".{0,20}", bytes()), 0..4),
     ) {
         let booted = Booted { steps, files };
         prop_assert_eq!(Booted::decode(&booted.encode()), Ok(booted));
