@@ -72,13 +72,17 @@ async fn programs_that_find_an_interpreter_leave_nothing(way: Warm) {
     run_many(&runner, &python, AT_A_TIME, AT_A_TIME).await;
     let before = Census::of(&sandbox).await;
     let hits = sandbox.warm_stats().hits;
-    run_many(&runner, &python, in_a_row() / 5, 1).await;
+    // A busy machine boots none as fast as they come: one in ten is waited for.
+    let times = in_a_row() / 50;
+    for _ in 0..times {
+        sandbox.warmed().await.unwrap();
+        run_many(&runner, &python, 10, 1).await;
+    }
     before.is_of(&sandbox).await;
     run_many(&runner, &python, 8 * AT_A_TIME, AT_A_TIME).await;
     before.is_of(&sandbox).await;
     let stats = sandbox.warm_stats();
-    // A busy machine boots none as fast as they come.
-    assert!(stats.hits - hits >= 100, "{stats:?}");
+    assert!(stats.hits - hits >= times as u64, "{stats:?}");
     assert_eq!(stats.failures, 0, "{stats:?}");
     drop((runner, sandbox));
     assert_eq!((descendants(own).len(), cgroups(own).len()), nothing);

@@ -170,9 +170,10 @@ impl Pool {
         self.wanting().is_none() && !self.known.iter().any(booting)
     }
 
-    /// Whether another interpreter may boot that isn't in a world.
+    /// Whether another fork server may boot: one after the other, for what it holds is only known then.
     pub(crate) fn has_room(&self) -> bool {
-        self.held_bytes() < self.most_bytes
+        let boots = |known: &Known| known.zygote.as_ref().is_some_and(|zygote| !zygote.is_ready);
+        self.held_bytes() < self.most_bytes && !self.known.iter().any(boots)
     }
 
     fn held_bytes(&self) -> u64 {
