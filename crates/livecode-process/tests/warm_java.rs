@@ -1,5 +1,7 @@
 //! Java's compiler and its programs wait in sandboxes made ahead, and nothing tells them from those that are started cold.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::collections::BTreeSet;
 
 use livecode_core::{ExecutionSpec, LimitRequest, Run, Runner, SourceFile};
