@@ -20,13 +20,13 @@ mod cold {
 
 mod warm {
     livecode_core::conformance::sandbox_suite!(async || {
-        (super::Warmed::new(super::sandbox(super::Warm::SingleUse)), ())
+        (super::Warmed::new(super::sandbox(super::Warm::SingleUse), false), ())
     });
 }
 
 mod copied {
     livecode_core::conformance::sandbox_suite!(async || {
-        (super::Warmed::new(super::sandbox(super::Warm::Fork)), ())
+        (super::Warmed::new(super::sandbox(super::Warm::Fork), false), ())
     });
 }
 

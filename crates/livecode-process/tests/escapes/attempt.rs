@@ -193,11 +193,11 @@ impl Attempt {
                 left_out.push(Layer::Verify);
             }
             let sandbox = self.builder(way, &left_out).build().unwrap();
+            // A fork server may make namespaces only together with one for users.
+            let always = way != Warm::Fork || !left_out.contains(&Layer::UserNamespace);
             let runner = match way {
                 Warm::Off => Runner::new(sandbox),
-                // A fork server may make namespaces only together with one for users.
-                Warm::Fork if left_out.contains(&Layer::UserNamespace) => Runner::new(Warmed::new(sandbox)),
-                _ => Runner::new(Warmed::new(sandbox).always()),
+                _ => Runner::new(Warmed::new(sandbox, always)),
             };
             let worked = works(runner.ceiling(patient())).await;
             assert_eq!(worked, expected, "{way:?}, left out: {left_out:?}");

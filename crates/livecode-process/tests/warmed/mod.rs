@@ -30,16 +30,10 @@ pub(crate) struct Warmed {
 }
 
 impl Warmed {
-    /// Programs that nothing can boot for, within their limits, are started cold.
-    pub(crate) fn new(sandbox: ProcessSandbox) -> Self {
+    /// Where nothing boots, within a program's limits for one, that's a failure if there is `always` something that boots.
+    pub(crate) fn new(sandbox: ProcessSandbox, always: bool) -> Self {
         let (preparing, begun) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { sandbox, always: false, known: Mutex::default(), preparing, begun }
-    }
-
-    /// Where nothing boots, that's a failure.
-    #[allow(dead_code, reason = "only some tests know that")]
-    pub(crate) fn always(self) -> Self {
-        Self { always: true, ..self }
+        Self { sandbox, always, known: Mutex::default(), preparing, begun }
     }
 
     /// Makes programs like this one known, and waits for what boots for them. Says whether something does.
