@@ -358,8 +358,6 @@ macro_rules! message {
         }
     };
 }
-#[cfg_attr(not(test), expect(unused_imports, reason = "init has messages of its own, the host has not"))]
-pub(crate) use message;
 
 message!(Hello { first_uid, seccomp, shown, cgroups, cgroup_name, warm_bytes });
 message!(Begin { steps, collects, kind });

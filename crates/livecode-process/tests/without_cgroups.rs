@@ -5,20 +5,36 @@
 
 #[expect(dead_code, reason = "there is no cgroup to be had here")]
 mod ordinary_user;
+mod warmed;
 
 use livecode_core::{ErrorKind, ExecutionSpec, Runner, Sandbox};
-use livecode_process::{Builder, Isolation, ProcessSandbox};
+use livecode_process::{Builder, Isolation, ProcessSandbox, Warm};
+use warmed::Warmed;
 
 /// One that finds no place for its cgroups.
 fn builder() -> Builder {
     ProcessSandbox::builder().cgroup("livecode-not-there/at-all")
 }
 
-async fn sandbox() -> (ProcessSandbox, ()) {
-    (builder().isolation(Isolation::BestEffort).build().unwrap(), ())
+fn sandbox(way: Warm) -> ProcessSandbox {
+    builder().warm("python", way).isolation(Isolation::BestEffort).build().unwrap()
 }
 
-livecode_core::conformance::sandbox_suite!(sandbox);
+mod cold {
+    livecode_core::conformance::sandbox_suite!(async || (super::sandbox(super::Warm::Off), ()));
+}
+
+mod warm {
+    livecode_core::conformance::sandbox_suite!(async || {
+        (super::Warmed::new(super::sandbox(super::Warm::SingleUse), false), ())
+    });
+}
+
+mod copied {
+    livecode_core::conformance::sandbox_suite!(async || {
+        (super::Warmed::new(super::sandbox(super::Warm::Fork), false), ())
+    });
+}
 
 #[test]
 fn it_is_refused_with_the_remedy_unless_the_bar_is_lowered() {

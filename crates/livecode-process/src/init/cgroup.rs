@@ -76,6 +76,7 @@ impl Entrances {
     }
 
     /// The reverse.
+    #[expect(dead_code, reason = "for copies of interpreters, which the library makes")]
     pub(crate) fn from_counted((for_all, for_programs): (u32, u32), fds: &mut Vec<OwnedFd>) -> Self {
         let mut take = |count: u32| {
             let count = usize::try_from(count).unwrap_or(usize::MAX).min(fds.len());

@@ -27,7 +27,7 @@ pub(crate) fn prepare(
     if in_force(Layer::Session) {
         sys::setsid()?;
     }
-    for (stream, number) in streams.into_iter().zip(0..) {
+    for (stream, number) in streams.iter().zip(0..) {
         sys::dup2(stream, number)?;
     }
     if let Some(rules) = landlock {

@@ -148,6 +148,10 @@ fn wait(control: &OwnedFd) -> io::Result<()> {
         }
         match Told::decode(&packet[..len]) {
             Ok(Told::Settings(told)) => {
+                // Of threads only the one that forks is in a copy.
+                if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+                    return Err(io::ErrorKind::Unsupported.into());
+                }
                 LEFT_OUT.store(told.left_out, Ordering::Relaxed);
                 settings = Some((told, Namespaces::own()?));
             }

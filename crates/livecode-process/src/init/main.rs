@@ -28,6 +28,7 @@ mod layer;
 mod packets;
 mod parked;
 mod pool;
+#[macro_use]
 #[path = "../protocol.rs"]
 mod protocol;
 mod root;

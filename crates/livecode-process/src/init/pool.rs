@@ -194,8 +194,13 @@ impl Known {
         self.failures >= PATIENCE
     }
 
+    /// What can't be forked, for it has threads say, may still boot for each.
     pub(crate) fn has_failed(&mut self) {
         self.failures += 1;
+        if self.is_hopeless() && self.kind.forks {
+            self.kind.forks = false;
+            self.failures = 0;
+        }
     }
 
     /// Whether its programs still come.

@@ -260,6 +260,7 @@ pub(crate) fn set_name(name: &CStr) -> io::Result<()> {
 }
 
 /// What this process is called.
+#[expect(dead_code, reason = "for copies of interpreters, which the library makes")]
 pub(crate) fn own_name() -> io::Result<CString> {
     const PR_GET_NAME: c_int = 16;
     let mut name = [0u8; 16];

@@ -1,6 +1,6 @@
 //! What the helper and a fork server say to each other, by packets of their socket.
 
-use crate::protocol::{Damaged, Message, Reader, Writer, message};
+use crate::protocol::{Damaged, Message, Reader, Writer};
 
 /// What the helper tells a fork server.
 #[derive(Clone, Debug, PartialEq, Eq)]

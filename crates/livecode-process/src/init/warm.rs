@@ -23,6 +23,7 @@ mod layer;
 mod node;
 mod packets;
 mod parked;
+#[macro_use]
 #[path = "../protocol.rs"]
 #[expect(dead_code, reason = "most of it is between host and helper")]
 mod protocol;

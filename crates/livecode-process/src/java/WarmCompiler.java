@@ -13,7 +13,7 @@ import java.nio.file.Files;
  * <p>It waits in an ordinary attempt to open a file in the work directory, as every interpreter that is booted ahead.
  */
 final class WarmCompiler {
-    /** More takes longer ahead, and gains little: 29, 25, 22 ms for a small program after 3, 5 and 8. */
+    /** More takes longer ahead, and gains little: 29 ms for a small program after 3, 22 after 8. */
     private static final int ROUNDS = 4;
 
     private WarmCompiler() {}

@@ -33,7 +33,8 @@ impl ProcessSandbox {
         // What boots ahead does so before there is a program for whose limits it counts, and a fork server outside of any
         // world. Interpreters do by their environment whatever they are told, and what stands behind the program's file is the
         // program's to read: so nothing that a request says has a part in it.
-        let is_bare = program.run.env.is_empty();
+        let mut steps = program.compile.iter().chain([&program.run]);
+        let is_bare = steps.all(|step| step.env.is_empty());
         let names_its_file =
             program.files.first().is_some_and(|entry| program.run.command.contains(&entry.path));
         if !is_bare || way == Warm::Fork && !names_its_file {

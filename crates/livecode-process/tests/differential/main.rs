@@ -97,6 +97,12 @@ const INHERENT: &[Inherent] = &[
     },
     Inherent {
         ways: &[Warm::SingleUse],
+        programs: &["javascript/module-list"],
+        reason: "the module that `console` prints by is loaded before the program; after its first print the list is the same",
+        sometimes: false,
+    },
+    Inherent {
+        ways: &[Warm::SingleUse],
         programs: &["java/status"],
         reason: "it has a lower pid than the threads of the compiler, which ran after it had booted",
         sometimes: false,

@@ -100,6 +100,7 @@ pub(crate) fn fork_as(
 }
 
 /// [`fork_as`] for a child of our parent's, where it comes to no harm when we end.
+#[expect(dead_code, reason = "for copies of interpreters, which the library makes")]
 pub(crate) fn fork_sibling_as(
     user: Option<u32>,
     namespaces: u64,
