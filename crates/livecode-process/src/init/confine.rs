@@ -40,7 +40,7 @@ pub(crate) fn prepare(
     let counted = world.cgroup.is_some();
     let processes = u64::from(step.processes) * if counted { 2 } else { 1 } + 1;
     let data = data_bytes(step, counted);
-    let stack = if counted { step.stack_bytes } else { step.stack_bytes.min(SOFT_STACK) };
+    let stack = soft_stack(step.stack_bytes, counted);
     let open_files = u64::from(step.open_files);
     let cpu_seconds = cpu_seconds(step.cpu_ns, counted);
     for (resource, layer, soft, hard) in [
@@ -73,6 +73,11 @@ pub(crate) fn prepare(
 
 /// The soft limit of the stack where no cgroup counts.
 const SOFT_STACK: u64 = 8 << 20;
+
+/// How large a thread's stack is by itself.
+pub(crate) fn soft_stack(stack_bytes: u64, counted: bool) -> u64 {
+    if counted { stack_bytes } else { stack_bytes.min(SOFT_STACK) }
+}
 
 /// What a process may hold where no cgroup counts. Stacks of threads, as large as the soft limit, are data from the beginning,
 /// used or not.

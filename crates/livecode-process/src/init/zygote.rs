@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     cgroup::Group,
+    confine::soft_stack,
     in_force,
     layer::Layer,
     packets,
@@ -154,7 +155,8 @@ fn boot(
     sys::dup2(&ahead.library, LIBRARY)?;
     sys::close_others(&mut [CONTROL, LIBRARY])?;
     if in_force(Layer::LimitStack) {
-        sys::lower_rlimit(Resource::Stack, stack_bytes, u64::MAX)?;
+        // The C library reads it once.
+        sys::lower_rlimit(Resource::Stack, soft_stack(stack_bytes, group.is_some()), u64::MAX)?;
     }
     sys::umask(0o022);
     if in_force(Layer::Session) {
