@@ -231,7 +231,7 @@ async fn working_host() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "not a test but the host that another starts with a usual limit on descriptors"]
 async fn crowded_host() {
-    let runner = Runner::new(sandbox(Warm::SingleUse));
+    let runner = Runner::new(sandbox(Warm::SingleUse)).concurrency(200);
     let runs: Vec<_> = (0..200)
         .map(|_| {
             let runner = runner.clone();

@@ -47,7 +47,7 @@ async fn ten_thousand_runs_leave_nothing() {
     let mut languages = Languages::builtin();
     // The smallest program there is: what is counted is what surrounds it.
     languages.add(Language::new("nothing", "main", ["/usr/bin/true"])).unwrap();
-    let runner = Runner::new(sandbox.clone()).languages(languages);
+    let runner = Runner::new(sandbox.clone()).languages(languages).concurrency(AT_A_TIME);
     let nothing = ExecutionSpec::new("nothing", "-");
     let python = ExecutionSpec::new("python", "import os; os.fork(); print('x' * 1000)");
     // Each may start a helper; the runtime's threads and descriptors are there then, too.
@@ -66,7 +66,7 @@ async fn programs_that_find_an_interpreter_leave_nothing(way: Warm) {
     let own = std::process::id();
     let nothing = (descendants(own).len(), cgroups(own).len());
     let sandbox = sandbox(way);
-    let runner = Runner::new(sandbox.clone());
+    let runner = Runner::new(sandbox.clone()).concurrency(AT_A_TIME);
     let python = ExecutionSpec::new("python", "import os; os.fork(); print('x' * 1000)");
     run_many(&runner, &ExecutionSpec::new("bash", "true"), 1, 1).await;
     run_many(&runner, &python, AT_A_TIME, AT_A_TIME).await;
