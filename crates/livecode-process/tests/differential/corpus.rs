@@ -219,7 +219,7 @@ fn a_case_says_what_it_is_given() {
     assert_eq!(case.spec.args, [""]);
     assert_eq!(case.spec.env["A"], "b=c");
     assert_eq!(case.spec.limits.processes, Some(3));
-    assert!(case.differs && !case.any_temperature);
+    assert!(case.differs && case.any_temperature);
     assert_eq!(case.spec.source_code, "1\n2\n");
     assert_eq!(case.spec.files, [SourceFile::new("p/q", "3\n"), SourceFile::new("r", "")]);
 }
