@@ -67,20 +67,6 @@ pub(crate) struct Kinds {
     told: u64,
 }
 
-/// Whether a variable has an interpreter or its loader look for files where there will be some, without opening one: what they
-/// don't find while they boot they don't look for again.
-fn looks_for_files(variable: &[u8]) -> bool {
-    let split = variable.iter().position(|byte| *byte == b'=').unwrap_or(variable.len());
-    let (name, value) = variable.split_at(split);
-    let contains = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|found| found == part);
-    let is_path = name.starts_with(b"LD_") || contains(name, b"PATH") || contains(name, b"LIB");
-    // Ours are absolute, and the home directory is looked into for what begins with a dot.
-    let names_work = contains(value, b"/work") && name != b"HOME";
-    let is_relative =
-        value[1.min(value.len())..].split(|byte| *byte == b':').any(|part| !part.starts_with(b"/"));
-    names_work || is_path && is_relative
-}
-
 /// How often a program's kind was seen.
 pub(crate) enum Seen {
     Rarely,
@@ -126,10 +112,7 @@ impl Kinds {
 fn booted(way: Warm, limits: &[Limits], commands: &[Command]) -> Option<(Booted, Vec<Limits>)> {
     let (program, compilers) = commands.split_last()?;
     // What is in the work directory isn't there yet.
-    if way == Warm::Off
-        || !program.path.starts_with(b"/")
-        || program.env.iter().any(|variable| looks_for_files(variable))
-    {
+    if way == Warm::Off || !program.path.starts_with(b"/") {
         return None;
     }
     let mut steps: Vec<_> = compilers.iter().map(|_| None).collect();

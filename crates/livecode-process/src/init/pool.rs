@@ -23,8 +23,9 @@ const NONE: Duration = Duration::from_secs(300);
 /// How long an interpreter may take to boot, at low priority beside others.
 const BOOT: Duration = Duration::from_secs(60);
 
-/// After so many failures in a row a kind goes the cold way.
+/// After so many failures in a row a kind goes the cold way, and so long: it may not have been its fault.
 const PATIENCE: u32 = 3;
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// A kind, and what waits for it.
 pub(crate) struct Known {
@@ -34,8 +35,9 @@ pub(crate) struct Known {
     pub(crate) worlds: Vec<Vacant>,
     pub(crate) zygote: Option<Zygote>,
     pace: Pace,
-    /// In a row.
+    /// In a row, and when the last was.
     failures: u32,
+    failed: Instant,
     /// What the last of them held when it had booted.
     bytes: u64,
     /// What the last program might use: the next one's limits are likely the same.
@@ -74,6 +76,7 @@ impl Pool {
             zygote,
             pace,
             failures: 0,
+            failed: Instant::now(),
             bytes: 0,
             usual: None,
         });
@@ -119,7 +122,7 @@ impl Pool {
                 known.worlds.iter().position(|world| !world.is_ready() && world.made.elapsed() > BOOT);
             if let Some(stuck) = stuck {
                 out.push(known.worlds.remove(stuck));
-                known.failures += 1;
+                known.has_failed();
                 self.counters.failures += 1;
             }
             // Never one that is too many by a moment's rate.
@@ -189,14 +192,15 @@ impl Pool {
 }
 
 impl Known {
-    /// Whether none is made any more: it doesn't work.
+    /// Whether none is made for now: it doesn't work.
     pub(crate) fn is_hopeless(&self) -> bool {
-        self.failures >= PATIENCE
+        self.failures >= PATIENCE && self.failed.elapsed() < AGAIN
     }
 
     /// What can't be forked, for it has threads say, may still boot for each.
     pub(crate) fn has_failed(&mut self) {
         self.failures += 1;
+        self.failed = Instant::now();
         if self.is_hopeless() && self.kind.forks {
             self.kind.forks = false;
             self.failures = 0;
