@@ -53,6 +53,9 @@ const SEEN: usize = 64;
 /// What an interpreter may hold while it boots.
 const BOOT_MEMORY: u64 = 1 << 30;
 
+/// A program that may open fewer is started cold.
+const OPEN_FILES: u32 = 32;
+
 /// How a language's programs are started, by what the host said.
 pub(crate) fn way_of(ways: &HashMap<String, Warm>, language: &str) -> Warm {
     let by_itself = if BY_ITSELF.contains(&language) { Warm::SingleUse } else { Warm::Off };
@@ -111,8 +114,9 @@ impl Kinds {
 /// What can boot before there is a program, and the limits that have to be the same.
 fn booted(way: Warm, limits: &[Limits], commands: &[Command]) -> Option<(Booted, Vec<Limits>)> {
     let (program, compilers) = commands.split_last()?;
-    // What is in the work directory isn't there yet.
-    if way == Warm::Off || !program.path.starts_with(b"/") {
+    // What is in the work directory isn't there yet. And who waits is given three descriptors more before it closes them.
+    let has_few = limits.iter().any(|limits| limits.open_files < OPEN_FILES);
+    if way == Warm::Off || has_few || !program.path.starts_with(b"/") {
         return None;
     }
     let mut steps: Vec<_> = compilers.iter().map(|_| None).collect();

@@ -403,3 +403,18 @@ print(os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0), os.sched_get
         assert_eq!(said, expected, "{way:?}");
     }
 }
+
+/// What it's given must find room beside what it has.
+#[tokio::test]
+async fn who_may_open_few_files_is_heard() {
+    let sandbox = ProcessSandbox::builder().build().unwrap();
+    let runner = Runner::new(sandbox.clone());
+    for open_files in [5, 8, 40] {
+        let limits = LimitRequest { open_files: Some(open_files), ..LimitRequest::default() };
+        for _ in 0..4 {
+            let spec = ExecutionSpec::new("python", "print('heard')").limits(limits);
+            assert_eq!(runner.run(&spec).await.unwrap().captured.stdout, "heard\n", "{open_files}");
+            sandbox.warmed().await.unwrap();
+        }
+    }
+}

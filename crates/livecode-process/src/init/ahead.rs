@@ -57,9 +57,9 @@ impl Serving<'_> {
             return;
         }
         let Some(index) = self.pool.wanting() else { return };
+        let Some(limits) = self.pool.known[index].limits().copied() else { return };
         let mut zygote = self.pool.known[index].zygote.take();
         let known = &self.pool.known[index];
-        let Some(limits) = known.limits().copied() else { return };
         let mut rest = Vec::new();
         let made = match &mut zygote {
             Some(zygote) if zygote.is_ready => self.worlds.make(&limits, Content::Copy(zygote), &mut rest),
@@ -130,7 +130,7 @@ impl Serving<'_> {
     fn renew_zygotes(&mut self) {
         for index in 0..self.pool.known.len() {
             let known = &mut self.pool.known[index];
-            let is_wanted = known.is_wanted();
+            let is_wanted = known.kind.forks && known.is_wanted();
             let is_over = |zygote: &mut Zygote| !is_wanted || zygote.is_worn_out() || zygote.is_stuck();
             if let Some(old) = known.zygote.take_if(is_over) {
                 let group = old.end();
@@ -138,7 +138,7 @@ impl Serving<'_> {
             }
             let known = &self.pool.known[index];
             let is_there = known.zygote.is_some() || known.is_hopeless() || !self.pool.has_room();
-            if !known.kind.forks || is_there || !is_wanted {
+            if is_there || !is_wanted {
                 continue;
             }
             let Some(limits) = known.kind.steps.last().copied() else { continue };

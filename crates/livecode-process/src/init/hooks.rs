@@ -141,6 +141,10 @@ fn wait(control: &OwnedFd) -> io::Result<()> {
     loop {
         let (len, fds) = packets::receive(control, &mut packet)?;
         if &packet[..len] == GO {
+            // The kernel leaves out what there is no room for.
+            if fds.len() != 3 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             for (stream, number) in fds.iter().zip(0..) {
                 sys::dup2(stream, number)?;
             }
