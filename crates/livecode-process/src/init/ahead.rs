@@ -1,6 +1,9 @@
 //! What the helper's loop does for programs that haven't come yet.
 
-use std::os::fd::OwnedFd;
+use std::{
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
 use crate::{
     packets,
@@ -10,6 +13,11 @@ use crate::{
     worlds::{Content, Vacant},
     zygote::Zygote,
 };
+
+/// How long a program may be expected to take that does next to nothing, and a host to hear of its end. Most are over before
+/// a world is made, and what makes them slow is that.
+const SHORT: Duration = Duration::from_millis(5);
+const HEARD: Duration = Duration::from_millis(2);
 
 impl Serving<'_> {
     /// Lets a program into a world that was made ahead for its kind, or into one whose interpreter is a copy.
@@ -48,7 +56,7 @@ impl Serving<'_> {
 
     /// Makes what should be there and isn't, one at a time, as long as it takes no time from programs.
     pub(crate) fn make_ahead(&mut self) {
-        let is_busy = self.runs.len() >= self.processors;
+        let is_busy = self.is_busy();
         // However busy we are: else all of a long rush would be copies of one.
         if !is_busy || self.pool.has_worn_out() {
             self.renew_zygotes();
@@ -87,6 +95,19 @@ impl Serving<'_> {
                 self.fail(index);
             }
         }
+    }
+
+    /// Whether making a world would take time from programs, or from a host that has just been told of one's end.
+    fn is_busy(&self) -> bool {
+        let live = self.runs.iter().filter(|run| !run.is_reported).count();
+        live >= self.processors || self.next_quiet().is_some()
+    }
+
+    /// When that may be another matter, without anybody saying so.
+    pub(crate) fn next_quiet(&self) -> Option<Instant> {
+        let began = self.runs.iter().filter(|run| !run.is_reported).map(|run| run.began + SHORT);
+        let told = self.told.map(|told| told + HEARD);
+        began.chain(told).max().filter(|quiet| !self.pool.known.is_empty() && *quiet > Instant::now())
     }
 
     /// Hears of what was made ahead: in the order of the kinds, of each its worlds and its fork server.

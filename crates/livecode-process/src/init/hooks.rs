@@ -3,9 +3,12 @@
 use std::{
     cell::Cell,
     env,
-    ffi::{CStr, c_char, c_int, c_void},
-    io, mem,
-    os::fd::{FromRawFd, OwnedFd},
+    ffi::{CStr, OsStr, c_char, c_int, c_void},
+    fs, io, mem,
+    os::{
+        fd::{FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
     ptr, slice,
     sync::{
@@ -40,7 +43,7 @@ static ARGUMENTS: (AtomicPtr<c_char>, AtomicUsize) = (AtomicPtr::new(ptr::null_m
 const INIT_NAME: &[u8] = b"livecode-init";
 
 thread_local! {
-    /// In the thread that waits, what is opened meanwhile is opened by us.
+    /// In this thread, what is opened meanwhile is opened by us.
     static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -80,16 +83,28 @@ static LOADED: extern "C" fn(c_int, *mut *mut c_char) = {
 
 /// Waits, where this is the first look at what is beneath the work directory, which is where we are: but for a JVM, which goes
 /// elsewhere and back for its perf data, long before it has booted.
+fn reads(path: *const c_char) {
+    look_at(path, may_be_beneath);
+}
+
+/// The same for who opens it in another way. Python does before it reads it: it may be an archive or a directory, which no
+/// program is that finds an interpreter booted. What stands in for it while an interpreter boots is neither.
 fn opens(path: *const c_char) {
-    let is_here = || env::current_dir().is_ok_and(|directory| directory == Path::new("/work"));
-    look_at(path, |path| {
-        is_beneath(path) || path.first() != Some(&b'/') && path != b"." && is_here()
-    });
+    look_at(path, |path| may_be_beneath(path) && !is_asked_by_python(path));
 }
 
 /// The same for who asks about a file: by its whole path, since interpreters ask about where they are while they boot.
 fn asks(path: *const c_char) {
-    look_at(path, is_beneath);
+    look_at(path, |path| is_beneath(path) && !is_asked_by_python(path));
+}
+
+fn is_asked_by_python(path: &[u8]) -> bool {
+    python::is_there() && fs::symlink_metadata(OsStr::from_bytes(path)).is_ok()
+}
+
+fn may_be_beneath(path: &[u8]) -> bool {
+    let is_here = || env::current_dir().is_ok_and(|directory| directory == Path::new("/work"));
+    is_beneath(path) || path.first() != Some(&b'/') && path != b"." && is_here()
 }
 
 fn is_beneath(path: &[u8]) -> bool {
@@ -101,7 +116,11 @@ fn look_at(path: *const c_char, is_a_look: impl Fn(&[u8]) -> bool) {
         return;
     }
     // SAFETY: whoever opens a file passes a string.
-    if is_a_look(unsafe { CStr::from_ptr(path) }.to_bytes()) {
+    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+    OURS.set(true);
+    let is_a_look = is_a_look(path);
+    OURS.set(false);
+    if is_a_look {
         stop();
     }
 }
@@ -153,7 +172,7 @@ fn wait(control: &OwnedFd) -> io::Result<()> {
         match Told::decode(&packet[..len]) {
             Ok(Told::Settings(told)) => {
                 // Of threads only the one that forks is in a copy.
-                if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+                if fs::read_dir("/proc/self/task")?.count() != 1 {
                     return Err(io::ErrorKind::Unsupported.into());
                 }
                 LEFT_OUT.store(told.left_out, Ordering::Relaxed);
@@ -256,6 +275,15 @@ fn real<F: Copy>(name: &CStr, found: &AtomicPtr<c_void>) -> F {
     unsafe { mem::transmute_copy(&function) }
 }
 
+/// The C library's.
+#[unsafe(no_mangle)]
+extern "C" fn sigaction(signal: c_int, action: *const c_void, before: *mut c_void) -> c_int {
+    static REAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    python::hear_of_signal(signal);
+    type Function = extern "C" fn(c_int, *const c_void, *mut c_void) -> c_int;
+    real::<Function>(c"sigaction", &REAL)(signal, action, before)
+}
+
 macro_rules! hooks {
     ($look:ident; $($name:ident($($before:ident: $kind:ty)?; $($after:ident: $other:ty),*) -> $result:ty;)*) => {$(
         /// The C library's, which is variadic where it has a mode: that is passed as others are.
@@ -273,13 +301,15 @@ macro_rules! hooks {
     )*};
 }
 // What comes before the path and what comes behind it.
+hooks! { reads;
+    fopen(; mode: *const c_char) -> *mut c_void;
+    fopen64(; mode: *const c_char) -> *mut c_void;
+}
 hooks! { opens;
     open(; flags: c_int, mode: c_int) -> c_int;
     open64(; flags: c_int, mode: c_int) -> c_int;
     openat(directory: c_int; flags: c_int, mode: c_int) -> c_int;
     openat64(directory: c_int; flags: c_int, mode: c_int) -> c_int;
-    fopen(; mode: *const c_char) -> *mut c_void;
-    fopen64(; mode: *const c_char) -> *mut c_void;
     __open_2(; flags: c_int) -> c_int;
     __open64_2(; flags: c_int) -> c_int;
 }

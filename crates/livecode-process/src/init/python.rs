@@ -7,6 +7,8 @@
 //!
 //! <https://github.com/python/cpython/blob/3.11/InternalDocs/garbage_collector.md>
 
+mod end;
+
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
     mem::size_of,
@@ -14,6 +16,7 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
+pub(crate) use self::end::hear_of_signal;
 use crate::hooks::dlsym;
 
 /// An object of the interpreter's.
@@ -75,15 +78,21 @@ unsafe fn find<F: Copy>(name: &CStr) -> Option<F> {
     (!found.is_null()).then(|| unsafe { std::mem::transmute_copy(&found) })
 }
 
+/// Whether we're in a Python that has booted.
+pub(crate) fn is_there() -> bool {
+    // SAFETY: the type is that of the C API.
+    let is_initialized: Option<extern "C" fn() -> c_int> = unsafe { find(c"Py_IsInitialized") };
+    is_initialized.is_some_and(|is_initialized| is_initialized() != 0)
+}
+
 /// Called before the wait, by a thread that doesn't hold the interpreter's lock.
 pub(crate) fn prepare() {
     // SAFETY: the types are those of <https://docs.python.org/3/c-api/>.
     unsafe {
-        let is_initialized: Option<extern "C" fn() -> c_int> = find(c"Py_IsInitialized");
         let ensure: Option<extern "C" fn() -> c_int> = find(c"PyGILState_Ensure");
         let release: Option<extern "C" fn(c_int)> = find(c"PyGILState_Release");
-        if let (Some(is_initialized), Some(ensure), Some(release)) = (is_initialized, ensure, release)
-            && is_initialized() != 0
+        if let (Some(ensure), Some(release)) = (ensure, release)
+            && is_there()
         {
             let state = ensure();
             set_aside();
@@ -150,8 +159,8 @@ unsafe fn set_aside() -> Option<()> {
             }
         }
         GENERATIONS.store(generations, Ordering::Release);
+        end::prepare()
     }
-    Some(())
 }
 
 /// The collector's three generations, where there is one place only that looks like them.
@@ -280,7 +289,9 @@ extern "C" fn hear(event: *const c_char, arguments: Object, _: *mut c_void) -> c
     }
     // SAFETY: an event is a string.
     let event = unsafe { CStr::from_ptr(event) }.to_bytes();
-    if event.starts_with(b"gc.") || event == b"import" && imports_gc(arguments) {
+    // Who hears of what the interpreter does hears of its end.
+    let is_listener = event == b"sys.addaudithook";
+    if event.starts_with(b"gc.") || is_listener || event == b"import" && imports_gc(arguments) {
         put_back();
     }
     0
@@ -295,6 +306,12 @@ fn imports_gc(arguments: Object) -> bool {
     let (Some(item), Some(compare)) = functions else { return false };
     let name = item(arguments, 0);
     !name.is_null() && compare(name, c"gc".as_ptr()) == 0
+}
+
+/// The collector's lists, as long as they have the program's objects alone.
+fn generations() -> Option<*mut Generation> {
+    let generations = GENERATIONS.load(Ordering::Acquire);
+    (!generations.is_null()).then_some(generations)
 }
 
 /// Puts everything back where it was, once. Whoever calls holds the interpreter's lock.

@@ -11,7 +11,7 @@ use crate::{
     in_force,
     layer::Layer,
     packets,
-    protocol::{End, Limits, Report},
+    protocol::{Counters, End, Limits, Message, Report},
     root::{self, during},
     sys::{self, PollFd},
     world::News,
@@ -49,6 +49,14 @@ pub(crate) struct Run {
     pub(crate) is_counted: bool,
     /// Why it's being killed, or how it ended.
     pub(crate) end: Option<End>,
+    /// When its first step was handed over.
+    pub(crate) began: Instant,
+    /// Whether it ends when its last process does: nothing is brought back afterwards.
+    pub(crate) ends_at_once: bool,
+    /// Whether only our init is left of it.
+    pub(crate) is_over: bool,
+    /// Whether the host has been told.
+    pub(crate) is_reported: bool,
 }
 
 impl Run {
@@ -110,6 +118,7 @@ impl Run {
                     // Else nothing changes any more, and init needs a moment to die.
                     if !left_some {
                         self.count();
+                        self.is_over = self.ends_at_once;
                     }
                 }
             }
@@ -122,6 +131,21 @@ impl Run {
                 self.report.message = reason;
             }
         }
+    }
+
+    /// Tells the host of the end, the first time that it's called.
+    pub(crate) fn tell(&mut self, counters: Counters) {
+        if std::mem::replace(&mut self.is_reported, true) {
+            return;
+        }
+        if let Some(end) = self.end {
+            self.report.end = end;
+        }
+        self.report.step = u32::try_from(self.step).unwrap_or(u32::MAX);
+        self.report.counters = counters;
+        report_to(&self.host, &self.report);
+        // It has heard all that it wants to hear.
+        self.host_is_done = true;
     }
 
     /// Takes what the kernel counted into the report, the first time that it's called.
@@ -226,6 +250,11 @@ impl Run {
             self.report.message = format!("kill: {error}");
         }
     }
+}
+
+/// A host that doesn't listen any more has closed its end, which is its way of saying that it doesn't want to know.
+pub(crate) fn report_to(host: &OwnedFd, report: &Report) {
+    packets::send(host, &report.encode()).ok();
 }
 
 /// Gives the work directory the size that a step may have.

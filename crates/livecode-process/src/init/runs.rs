@@ -16,7 +16,7 @@ use crate::{
     pool::Pool,
     protocol::{Begin, End, Hello, Limits, Message, Order, Report},
     root::during,
-    run::{Run, resize},
+    run::{Run, report_to, resize},
     sys::{self, PollFd},
     worlds::{Content, Vacant, Worlds},
 };
@@ -44,6 +44,7 @@ pub(crate) fn serve(host: &OwnedFd, hello: &Hello, parents: &Parents, landlock: 
         library: sys::memory_file(LIBRARY)?,
         processors: thread::available_parallelism().map_or(1, usize::from),
         waiting: Vec::new(),
+        told: None,
         empty: Vec::new(),
     };
     while serving.turn(host)? {}
@@ -67,6 +68,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) processors: usize,
     /// Who wants to know when the pool is as it should be.
     pub(crate) waiting: Vec<OwnedFd>,
+    /// When a host was last told of an end.
+    pub(crate) told: Option<Instant>,
     empty: Vec<Empty>,
 }
 
@@ -97,6 +100,11 @@ impl Serving<'_> {
             let run = &mut self.runs[index];
             if news {
                 run.listen();
+            }
+            // Before its world is taken down, which takes the kernel as long as a short program takes us.
+            if run.is_over && !run.is_reported {
+                run.tell(self.pool.counters());
+                self.told = Some(Instant::now());
             }
             if wanted {
                 run.host_is_done = true;
@@ -164,7 +172,7 @@ impl Serving<'_> {
         let now = Instant::now();
         let times = self.runs.iter().filter_map(Run::next_check);
         let removal = (!self.empty.is_empty()).then(|| now + REMOVAL.1);
-        let next = times.chain(removal).chain(self.pool.next_check()).min()?;
+        let next = times.chain(removal).chain(self.pool.next_check()).chain(self.next_quiet()).min()?;
         // Rounded up, or the last millisecond would be spent in a busy loop.
         Some(
             i32::try_from(next.saturating_duration_since(now).as_micros().div_ceil(1000)).unwrap_or(i32::MAX),
@@ -236,6 +244,10 @@ impl Serving<'_> {
             report: Report::default(),
             is_counted: false,
             end: None,
+            began: Instant::now(),
+            ends_at_once: !begin.collects,
+            is_over: false,
+            is_reported: false,
         });
         Ok(())
     }
@@ -281,20 +293,17 @@ impl Serving<'_> {
         if let Err(error) = sys::reap(&run.pidfd) {
             run.report.message = format!("reap: {error}");
         }
-        run.report.step = u32::try_from(run.step).unwrap_or(u32::MAX);
         run.count();
-        run.report.end = match run.end {
-            Some(end) => end,
+        run.end.get_or_insert_with(|| {
             // The kernel chose our init to free memory, or all of the group at once.
-            None if run.report.oom_kills > 0 => End::Status(sys::SIGKILL),
-            None => {
-                run.report.message = "the init of the run died".into();
-                End::Failed
+            if run.report.oom_kills > 0 {
+                return End::Status(sys::SIGKILL);
             }
-        };
+            run.report.message = "the init of the run died".into();
+            End::Failed
+        });
         self.worlds.free(run.slot);
-        run.report.counters = self.pool.counters();
-        report_to(&run.host, &run.report);
+        run.tell(self.pool.counters());
         // Behind the host's back: it's empty, and the kernel takes its time at times.
         self.discard(run.group);
     }
@@ -328,11 +337,6 @@ impl Serving<'_> {
         }
         self.parents.remove_parents();
     }
-}
-
-/// A host that doesn't listen any more has closed its end, which is its way of saying that it doesn't want to know.
-fn report_to(host: &OwnedFd, report: &Report) {
-    packets::send(host, &report.encode()).ok();
 }
 
 /// Lets the program in: its limits, and what init needs to know.

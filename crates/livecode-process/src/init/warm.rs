@@ -34,6 +34,8 @@ mod step;
 #[expect(dead_code, reason = "much of it is the helper's")]
 mod sys;
 mod told;
+#[cfg(target_arch = "x86_64")]
+mod unwind;
 mod world;
 
 use std::sync::atomic::AtomicU64;

@@ -37,7 +37,8 @@ impl ProcessSandbox {
         let is_bare = steps.all(|step| step.env.is_empty());
         let names_its_file =
             program.files.first().is_some_and(|entry| program.run.command.contains(&entry.path));
-        if !is_bare || way == Warm::Fork && !names_its_file {
+        let is_archive = program.files.first().is_some_and(|entry| is_archive(&entry.content));
+        if !is_bare || is_archive || way == Warm::Fork && !names_its_file {
             return Ok(None);
         }
         let seen = helper.kinds.lock().unwrap_or_else(PoisonError::into_inner).see(way, limits, commands);
@@ -92,6 +93,14 @@ impl ProcessSandbox {
         let (outcome, ()) = tokio::join!(self.run(making, io, &self.inner.over), hearing);
         Compiler::from_files(home, outcome?.files)
     }
+}
+
+/// Whether it may be a zip archive, which Python runs as one, and knows before it reads it: by its end
+/// (<https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT>, 4.3.16).
+fn is_archive(content: &[u8]) -> bool {
+    const END: &[u8] = b"PK\x05\x06";
+    const WITHIN: usize = 22 + u16::MAX as usize;
+    content[content.len().saturating_sub(WITHIN)..].windows(END.len()).any(|part| part == END)
 }
 
 /// Counts what is being made, however that ends.

@@ -1,4 +1,4 @@
-#= limit: open_files=30
+#= limit: open_files=40
 kept = []
 while True:
     kept.append(open('/dev/null'))

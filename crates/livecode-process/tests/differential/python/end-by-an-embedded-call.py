@@ -1,0 +1,3 @@
+import ctypes
+print('over', flush=True)
+print(ctypes.pythonapi.Py_FinalizeEx())

@@ -1,0 +1,5 @@
+async def work():
+    print('work')
+
+kept = work()
+print('over')

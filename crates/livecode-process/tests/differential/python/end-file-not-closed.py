@@ -1,0 +1,4 @@
+#= collect: left.txt
+kept = open('left.txt', 'w')
+kept.write('not flushed')
+print('over')

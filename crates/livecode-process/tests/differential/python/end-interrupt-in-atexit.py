@@ -1,0 +1,7 @@
+import atexit, signal
+
+def last():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    print('last')
+
+atexit.register(last)

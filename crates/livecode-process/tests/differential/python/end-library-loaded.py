@@ -1,0 +1,4 @@
+import ctypes
+libc = ctypes.CDLL(None)
+libc.printf(b'buffered by C\n')
+print('over')

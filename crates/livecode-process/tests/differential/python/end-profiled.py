@@ -1,0 +1,3 @@
+import sys
+sys.setprofile(lambda frame, event, _: None)
+print('over')

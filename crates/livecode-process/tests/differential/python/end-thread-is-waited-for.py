@@ -1,0 +1,3 @@
+import threading, time
+threading.Thread(target=lambda: (time.sleep(0.05), print('late'))).start()
+print('over')
