@@ -15,7 +15,7 @@ use livecode_core::{
     Capabilities, Error, ExecutionSpec, Io, Outcome, Program, Result, Reuse, Sandbox, Stdio, Step,
 };
 use rustix::fs::MemfdFlags;
-use tokio::{net::UnixStream, sync::watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -25,7 +25,9 @@ use crate::{
     layer::LeftOut,
     protocol::{self, Begin, Command, Counters, Message, Order, Request},
     seccomp, shared,
-    streams::{brings, failed, feed, hear, hear_end, inward, keep, keeps, outward, pass_on, take_back},
+    streams::{
+        brings, failed, feed, hear, hear_end, inward, keep, keeps, outward, pass_on, socket_pair, take_back,
+    },
     toolchain::{Tool, Toolchains},
     verdict,
     warm::{Warm, WarmStats},
@@ -231,9 +233,8 @@ impl ProcessSandbox {
         // It only fails where there is no sender any more, which we hold.
         making.wait_for(|making| *making == 0).await.ok();
         for helper in self.inner.all_helpers() {
-            let (socket, theirs) = UnixStream::pair().map_err(failed("make a socket"))?;
-            let theirs = theirs.into_std().map_err(failed("make a socket"))?;
-            helper.order(&Order::Tell, vec![theirs.into()]).await?;
+            let (socket, theirs) = socket_pair()?;
+            helper.order(&Order::Tell, vec![theirs]).await?;
             let counters: Counters = hear(socket).await?;
             *helper.stats.lock().unwrap_or_else(PoisonError::into_inner) = counters.into();
         }
@@ -284,12 +285,11 @@ impl Sandbox for ProcessSandbox {
             }
         }
         let request = sealed("request", &parts, MemfdFlags::empty()).map_err(failed("make a memory file"))?;
-        let (socket, theirs) = UnixStream::pair().map_err(failed("make a socket"))?;
-        let theirs = theirs.into_std().map_err(failed("make a socket"))?;
-        let (stdin_end, stdin) = outward()?;
+        let (socket, theirs) = socket_pair()?;
+        let (stdin_end, stdin) = outward(io.stdin.is_empty())?;
         let (stdout, stdout_end) = inward()?;
         let (stderr, stderr_end) = inward()?;
-        let mut given = vec![theirs.into(), request, stdin_end, stdout_end, stderr_end];
+        let mut given = vec![theirs, request, stdin_end, stdout_end, stderr_end];
         let mut one_more = |wanted: bool| {
             let (ours, theirs) = if wanted { inward().map(Some)? } else { None }.unzip();
             given.extend(theirs);
@@ -307,7 +307,9 @@ impl Sandbox for ProcessSandbox {
         };
         // A program need not read its input: when it has ended, nobody will.
         let feed = async {
-            tokio::select! { () = ended.cancelled() => {}, () = feed(stdin, io.stdin) => {} }
+            if let Some(stdin) = stdin {
+                tokio::select! { () = ended.cancelled() => {}, () = feed(stdin, io.stdin) => {} }
+            }
         };
         let (report, (), out, err, compile_output, brought) = tokio::join!(
             report,

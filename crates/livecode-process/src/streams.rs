@@ -1,10 +1,16 @@
 //! A run's pipes and its socket, on the host's side.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net},
+};
 
 use bytes::{Bytes, BytesMut};
 use livecode_core::{Artifact, CollectedFile, Error, ExecutionSpec, Output, Program, Result, Reuse, Stdio};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    pipe::{PipeFlags, pipe_with},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{UnixStream, unix::pipe},
@@ -34,16 +40,34 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("make a pipe")(error.into()))
 }
 
-/// A pipe that we write and the program reads.
-pub(crate) fn outward() -> Result<(OwnedFd, pipe::Sender)> {
+/// Our end of a pipe, that nobody waits for in it. The other end is the program's, who expects to wait.
+fn ours(end: OwnedFd) -> Result<OwnedFd> {
+    fcntl_setfl(&end, OFlags::NONBLOCK).map_err(|error| failed("watch a pipe")(error.into()))?;
+    Ok(end)
+}
+
+/// A pipe that we write and the program reads; one that is at its end already where there is nothing to write.
+pub(crate) fn outward(is_empty: bool) -> Result<(OwnedFd, Option<pipe::Sender>)> {
     let (reading, writing) = pipe()?;
-    Ok((reading, pipe::Sender::from_owned_fd(writing).map_err(failed("watch a pipe"))?))
+    if is_empty {
+        return Ok((reading, None));
+    }
+    let writing = pipe::Sender::from_owned_fd_unchecked(ours(writing)?).map_err(failed("watch a pipe"))?;
+    Ok((reading, Some(writing)))
 }
 
 /// A pipe that the program writes and we read.
 pub(crate) fn inward() -> Result<(pipe::Receiver, OwnedFd)> {
     let (reading, writing) = pipe()?;
-    Ok((pipe::Receiver::from_owned_fd(reading).map_err(failed("watch a pipe"))?, writing))
+    let reading = pipe::Receiver::from_owned_fd_unchecked(ours(reading)?).map_err(failed("watch a pipe"))?;
+    Ok((reading, writing))
+}
+
+/// Our end of a socket, and the helper's.
+pub(crate) fn socket_pair() -> Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = net::UnixStream::pair().map_err(failed("make a socket"))?;
+    ours.set_nonblocking(true).map_err(failed("make a socket"))?;
+    Ok((UnixStream::from_std(ours).map_err(failed("make a socket"))?, theirs.into()))
 }
 
 pub(crate) async fn feed(mut stdin: pipe::Sender, bytes: Bytes) {

@@ -39,13 +39,14 @@ pub(crate) fn run_step(
     // An interpreter that is dead has used no more than it had.
     let booted = parked.iter().chain(waiting.iter().flatten());
     let booted_ns: u64 = booted.map(|parked| parked.cpu_ns().unwrap_or(0)).sum();
-    let news = News::Started { own_cpu_ns: tenant.own_cpu_ns + booted_ns };
-    packets::send(&world.control, &news.encode())?;
+    let news = News::Started { own_cpu_ns: tenant.own_cpu_ns + booted_ns }.encode();
     let began = Instant::now();
     let streams = tenant.streams.get_mut(index).and_then(Option::take);
     let streams = streams.ok_or_else(|| io::Error::other("a step has no streams"))?;
     let limits = &tenant.limits[index];
+    // Before it's told, so that nobody but the program is woken by that.
     let gone_on = parked.as_ref().map(|parked| parked.go(&streams, limits, world.cgroup.is_some()));
+    packets::send(&world.control, &news)?;
     let main = match gone_on {
         Some(Ok(pid)) => pid,
         // It died while it waited, or has to be another for such limits: as if there had been none.

@@ -2,9 +2,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek},
+    io::{self, Read, Seek, Write},
     mem,
-    os::fd::{AsRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::FileExt,
+    },
 };
 
 use crate::{
@@ -113,6 +116,8 @@ pub(crate) struct Tenant {
     pub(crate) request: Request,
     /// The files, one after the other.
     contents: File,
+    /// The same where they are few bytes, which were read with the request.
+    few: Option<Vec<u8>>,
     /// Standard input, output and error of each step; none once they are its alone.
     pub(crate) streams: Vec<Option<[OwnedFd; 3]>>,
     /// Where files go that are to be brought back.
@@ -209,9 +214,10 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
     let Some(mut tenant) = receive_tenant(&world.control, landlock, own_cpu_ns)? else {
         return Ok(Next::Nothing);
     };
-    let placed = match tenant.request.begins {
-        true => artifact::place(&tenant.contents),
-        false => place_files(&tenant.request.files, &tenant.contents),
+    let placed = match (tenant.request.begins, &tenant.few) {
+        (true, _) => artifact::place(&tenant.contents),
+        (false, Some(few)) => place_few(&tenant.request.files, few),
+        (false, None) => place_files(&tenant.request.files, &tenant.contents),
     };
     match placed {
         Ok(()) => {}
@@ -266,7 +272,7 @@ fn receive_tenant(
     let mut fds = fds.into_iter();
     let mut descriptor = || fds.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
     let mut contents = File::from(descriptor()?);
-    let request = read_request(&mut contents)?;
+    let (request, few) = read_request(&mut contents)?;
     if request.steps.is_empty() || request.steps.len() != begin.steps.len() {
         return Err(io::Error::other("a request needs steps, and each of them limits"));
     }
@@ -278,16 +284,27 @@ fn receive_tenant(
     }
     streams.push(Some(program));
     let collect = begin.collects.then(descriptor).transpose()?;
-    Ok(Some(Tenant { limits: begin.steps, request, contents, streams, collect, landlock, own_cpu_ns }))
+    Ok(Some(Tenant { limits: begin.steps, request, contents, few, streams, collect, landlock, own_cpu_ns }))
 }
 
-/// Leaves what follows to be read.
-fn read_request(file: &mut File) -> io::Result<Request> {
-    let (mut length, mut bytes) = ([0; 8], Vec::new());
-    file.rewind()?;
-    file.read_exact(&mut length)?;
-    file.take(u64::from_le_bytes(length)).read_to_end(&mut bytes)?;
-    Request::decode(&bytes).map_err(|_| io::Error::other("the request is damaged"))
+/// Leaves what follows to be read, but for a few bytes.
+fn read_request(file: &mut File) -> io::Result<(Request, Option<Vec<u8>>)> {
+    const LENGTH: usize = size_of::<u64>();
+    let damaged = || io::Error::other("the request is damaged");
+    // All of it, mostly. Not from where the host stopped writing.
+    let mut start = [0; packets::MAX_LEN];
+    let len = file.read_at(&mut start, 0)?;
+    let (length, rest) = start[..len].split_first_chunk::<LENGTH>().ok_or_else(damaged)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(io::Error::other)?;
+    if let Some((request, few)) = rest.split_at_checked(length)
+        && len < start.len()
+    {
+        return Ok((Request::decode(request).map_err(|_| damaged())?, Some(few.to_vec())));
+    }
+    let mut bytes = Vec::new();
+    file.seek(io::SeekFrom::Start(LENGTH as u64))?;
+    file.take(length as u64).read_to_end(&mut bytes)?;
+    Ok((Request::decode(&bytes).map_err(|_| damaged())?, None))
 }
 
 fn wait_for_go(control: &OwnedFd) -> io::Result<()> {
@@ -297,17 +314,31 @@ fn wait_for_go(control: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// The paths were checked by the host: relative and plain. Nobody else is here yet. From file to file, since what we read
-/// would be the program's memory.
+/// The paths were checked by the host: relative and plain. Nobody else is here yet.
+fn create(path: &str) -> io::Result<File> {
+    if let Some((directory, _)) = path.rsplit_once('/') {
+        during(directory, fs::create_dir_all(directory))?;
+    }
+    during(path, File::create(path))
+}
+
+/// From file to file, since what we read would be the program's memory.
 fn place_files(files: &[(String, u64)], contents: &File) -> io::Result<()> {
     for (path, len) in files {
-        if let Some((directory, _)) = path.rsplit_once('/') {
-            during(directory, fs::create_dir_all(directory))?;
-        }
-        let mut file = during(path, File::create(path))?;
+        let mut file = create(path)?;
         if during(path, io::copy(&mut Read::take(contents, *len), &mut file))? != *len {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
+    }
+    Ok(())
+}
+
+fn place_few(files: &[(String, u64)], mut contents: &[u8]) -> io::Result<()> {
+    for (path, len) in files {
+        let len = usize::try_from(*len).map_err(io::Error::other)?;
+        let (content, rest) = contents.split_at_checked(len).ok_or(io::ErrorKind::UnexpectedEof)?;
+        during(path, create(path)?.write_all(content))?;
+        contents = rest;
     }
     Ok(())
 }
