@@ -91,7 +91,9 @@ pub(crate) fn data_bytes(step: &Limits, counted: bool) -> u64 {
 
 /// Whole seconds: where a cgroup counts, it's more exact and has to be met first.
 pub(crate) fn cpu_seconds(cpu_ns: u64, counted: bool) -> u64 {
-    cpu_ns.div_ceil(1_000_000_000) + u64::from(counted)
+    // The kernel multiplies them out again, and what is too much for its nanoseconds begins anew: as much as a second.
+    const MOST: u64 = u64::MAX / 4;
+    cpu_ns.min(MOST).div_ceil(1_000_000_000) + u64::from(counted)
 }
 
 /// The namespaces that a process is in, by their links in `/proc`.
