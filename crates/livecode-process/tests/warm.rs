@@ -123,7 +123,7 @@ fn kill(beneath: &str) {
         let kill = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
         kill.unwrap().success()
     };
-    while !interpreters(beneath).iter().fold(false, |any, pid| is_killed(pid) || any) {
+    while interpreters(beneath).iter().filter(|pid| is_killed(pid)).count() == 0 {
         thread::yield_now();
     }
 }

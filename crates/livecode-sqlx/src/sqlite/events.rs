@@ -72,20 +72,15 @@ impl Follower {
     /// Reads what there is, a page at most.
     async fn read(&mut self) -> Result<()> {
         let mut reader = self.database.readers.acquire().await.map_err(from_sqlx)?;
-        let log = sqlx::query("SELECT state, last_seq FROM execution WHERE id = ?1")
-            .bind(self.id.as_uuid())
-            .fetch_optional(&mut *reader)
-            .await
-            .map_err(from_sqlx)?
-            .ok_or_else(|| executions::unknown(self.id))?;
+        // With the record, which is told where this is the end of it.
+        let log = executions::row(&mut reader, self.id).await?;
         let has_ended = rows::parsed::<State>(&log, "state")?.is_terminal();
         let last = rows::seq(&log, "last_seq")?;
         if self.seen < last {
             // A log only grows: all up to `last` can be read, whatever comes meanwhile.
             self.read_page(&mut reader, last).await?;
             if has_ended && self.seen == last {
-                let execution = executions::get(&mut reader, self.id).await?;
-                let kind = EventKind::End(Box::new(execution));
+                let kind = EventKind::End(Box::new(rows::execution(&log)?));
                 self.page.push_back(Event { seq: last, kind });
             }
         }

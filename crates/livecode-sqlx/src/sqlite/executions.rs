@@ -5,7 +5,7 @@
 //! statements, one after the other.
 
 use livecode_core::{
-    Error, Execution, ExecutionId, Inserted, Output, Owner, Result, Seq, SessionId, Timestamp,
+    Error, Execution, ExecutionId, Inserted, Output, Owner, Result, Seq, SessionId, State, Timestamp,
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -17,12 +17,16 @@ use super::{
 use crate::error::from_sqlx;
 
 pub(super) async fn get(connection: &mut SqliteConnection, id: ExecutionId) -> Result<Execution> {
+    rows::execution(&row(connection, id).await?)
+}
+
+pub(super) async fn row(connection: &mut SqliteConnection, id: ExecutionId) -> Result<SqliteRow> {
     let row = sqlx::query("SELECT * FROM execution WHERE id = ?")
         .bind(id.as_uuid())
         .fetch_optional(connection)
         .await
         .map_err(from_sqlx)?;
-    rows::execution(&row.ok_or_else(|| unknown(id))?)
+    row.ok_or_else(|| unknown(id))
 }
 
 /// The row that has this idempotency key.
@@ -119,38 +123,51 @@ pub(super) async fn update(
     is_queue: bool,
 ) -> Result<Seq, Failure> {
     let id = execution.id;
-    let stored = sqlx::query(
-        "SELECT state, attempt, cancel_requested_at, version, last_seq FROM execution WHERE id = ?",
-    )
-    .bind(id.as_uuid())
-    .fetch_optional(&mut *connection)
-    .await?
-    .ok_or_else(|| unknown(id))?;
     let version = signed(execution.version)?;
-    check_version(format_args!("execution {id}"), column(&stored, "version")?, version)?;
-    let before = Execution {
-        state: rows::parsed(&stored, "state")?,
-        attempt: column(&stored, "attempt")?,
-        cancel_requested_at: rows::moment(&stored, "cancel_requested_at")?,
-        ..execution.clone()
-    };
-    if before.state.is_terminal() {
-        let message = format!("execution {id} has ended: it is {} and never changes", before.state);
-        return Err(Error::conflict(message).into());
-    }
+    let before = version - 1;
     let has_ended = execution.state.is_terminal();
-    let differs = execution.status_differs(&before);
-    let after: i64 = column(&stored, "last_seq")?;
+    let is_cancel_requested = execution.cancel_requested_at.is_some();
     let (places, bytes) = chunks(&output)?;
-    let last = after + signed(output.len() as u64)? + i64::from(differs);
-    sqlx::query(
-        "UPDATE execution SET state = ?, attempt = ?, failures = ?, version = ?, run_after = ?, started_at = ?,
-             completed_at = ?, cancel_requested_at = ?, outcome = ?, failure = ?, last_seq = ? WHERE id = ?;
-         INSERT INTO output (execution_id, seq, attempt, stdio, bytes)
-         SELECT ?, ? + 1 + key, ?, value ->> 0, ifnull(substr(?, value ->> 1, value ->> 2), x'') FROM json_each(?);
-         INSERT INTO event (execution_id, seq, state, attempt, cancel_requested) SELECT ?, ?, ?, ?, ? WHERE ?;
-         DELETE FROM job WHERE execution_id = ? AND (state <> 'LEASED' OR due_at <= (SELECT now FROM clock)) AND ?",
+    let added = signed(output.len() as u64)?;
+    // Each statement by itself sees to it that the record is the one that was changed. The last gives it its new state.
+    let updated = sqlx::query(
+        "INSERT INTO output (execution_id, seq, attempt, stdio, bytes)
+         SELECT execution.id, last_seq + 1 + key, ?, value ->> 0, ifnull(substr(?, value ->> 1, value ->> 2), x'')
+         FROM execution, json_each(?) WHERE execution.id = ? AND version = ? AND state IN ('QUEUED', 'RUNNING');
+         INSERT INTO event (execution_id, seq, state, attempt, cancel_requested)
+         SELECT id, last_seq + ? + 1, ?, ?, ? FROM execution
+         WHERE ? AND (state, attempt, cancel_requested_at IS NOT NULL) <> (?, ?, ?)
+             AND id = ? AND version = ? AND state IN ('QUEUED', 'RUNNING');
+         DELETE FROM job WHERE ? AND execution_id IN
+             (SELECT id FROM execution WHERE id = ? AND version = ? AND state IN ('QUEUED', 'RUNNING'))
+             AND (state <> 'LEASED' OR due_at <= (SELECT now FROM clock));
+         UPDATE execution SET state = ?, attempt = ?, failures = ?, version = ?, run_after = ?, started_at = ?,
+             completed_at = ?, cancel_requested_at = ?, outcome = ?, failure = ?,
+             last_seq = last_seq + ? + ((state, attempt, cancel_requested_at IS NOT NULL) <> (?, ?, ?))
+         WHERE id = ? AND version = ? AND state IN ('QUEUED', 'RUNNING') RETURNING last_seq",
     )
+    // The output.
+    .bind(execution.attempt)
+    .bind(bytes)
+    .bind(places)
+    .bind(id.as_uuid())
+    .bind(before)
+    // The status, unless this is the end: that is the record itself.
+    .bind(added)
+    .bind(execution.state.as_str())
+    .bind(execution.attempt)
+    .bind(is_cancel_requested)
+    .bind(!has_ended)
+    .bind(execution.state.as_str())
+    .bind(execution.attempt)
+    .bind(is_cancel_requested)
+    .bind(id.as_uuid())
+    .bind(before)
+    // The job that nobody holds; who holds one acknowledges it.
+    .bind(is_queue && has_ended)
+    .bind(id.as_uuid())
+    .bind(before)
+    // The record.
     .bind(execution.state.as_str())
     .bind(execution.attempt)
     .bind(execution.failures)
@@ -161,27 +178,39 @@ pub(super) async fn update(
     .bind(execution.cancel_requested_at.map(Timestamp::as_millis))
     .bind(execution.outcome.as_ref().map(json).transpose()?)
     .bind(&execution.failure)
-    .bind(last)
-    .bind(id.as_uuid())
-    // The output.
-    .bind(id.as_uuid())
-    .bind(after)
-    .bind(execution.attempt)
-    .bind(bytes)
-    .bind(places)
-    // The status, unless this is the end: that is the record itself.
-    .bind(id.as_uuid())
-    .bind(last)
+    .bind(added)
     .bind(execution.state.as_str())
     .bind(execution.attempt)
-    .bind(execution.cancel_requested_at.is_some())
-    .bind(differs && !has_ended)
-    // The job that nobody holds; who holds one acknowledges it.
+    .bind(is_cancel_requested)
     .bind(id.as_uuid())
-    .bind(is_queue && has_ended)
-    .execute(connection)
+    .bind(before)
+    .fetch_optional(&mut *connection)
     .await?;
-    Ok(Seq(rows::unsigned(last)?))
+    match updated {
+        Some(updated) => Ok(Seq(rows::unsigned(updated.try_get("last_seq")?)?)),
+        None => Err(refused(connection, id, version).await),
+    }
+}
+
+/// Why an execution isn't changed.
+async fn refused(connection: &mut SqliteConnection, id: ExecutionId, version: i64) -> Failure {
+    let stored = sqlx::query("SELECT state, version FROM execution WHERE id = ?")
+        .bind(id.as_uuid())
+        .fetch_optional(connection)
+        .await;
+    let checked = match stored {
+        Err(error) => return error.into(),
+        Ok(None) => Err(unknown(id)),
+        Ok(Some(stored)) => column(&stored, "version")
+            .and_then(|stored| check_version(format_args!("execution {id}"), stored, version))
+            .and_then(|()| rows::parsed::<State>(&stored, "state")),
+    };
+    match checked {
+        Ok(state) => {
+            Error::conflict(format!("execution {id} has ended: it is {state} and never changes")).into()
+        }
+        Err(error) => error.into(),
+    }
 }
 
 /// Adds to the log of an execution that is running this attempt; gives back how far it reaches.
