@@ -287,24 +287,27 @@ fn receive_tenant(
     Ok(Some(Tenant { limits: begin.steps, request, contents, few, streams, collect, landlock, own_cpu_ns }))
 }
 
-/// Leaves what follows to be read, but for a few bytes.
+/// Leaves what follows to be read, but where that is a few bytes of files.
 fn read_request(file: &mut File) -> io::Result<(Request, Option<Vec<u8>>)> {
     const LENGTH: usize = size_of::<u64>();
-    let damaged = || io::Error::other("the request is damaged");
+    let decode =
+        |bytes: &[u8]| Request::decode(bytes).map_err(|_| io::Error::other("the request is damaged"));
     // All of it, mostly. Not from where the host stopped writing.
     let mut start = [0; packets::MAX_LEN];
     let len = file.read_at(&mut start, 0)?;
-    let (length, rest) = start[..len].split_first_chunk::<LENGTH>().ok_or_else(damaged)?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(io::Error::other)?;
-    if let Some((request, few)) = rest.split_at_checked(length)
-        && len < start.len()
-    {
-        return Ok((Request::decode(request).map_err(|_| damaged())?, Some(few.to_vec())));
+    let length = start.first_chunk::<LENGTH>().copied().map_or(0, u64::from_le_bytes);
+    let whole =
+        usize::try_from(length).ok().and_then(|length| start[..len].get(LENGTH..)?.split_at_checked(length));
+    if let Some((request, few)) = whole {
+        let request = decode(request)?;
+        if len < start.len() && !request.begins {
+            return Ok((request, Some(few.to_vec())));
+        }
     }
     let mut bytes = Vec::new();
     file.seek(io::SeekFrom::Start(LENGTH as u64))?;
-    file.take(length as u64).read_to_end(&mut bytes)?;
-    Ok((Request::decode(&bytes).map_err(|_| damaged())?, None))
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok((decode(&bytes)?, None))
 }
 
 fn wait_for_go(control: &OwnedFd) -> io::Result<()> {

@@ -68,8 +68,8 @@ const IS_COLLECTED: c_ulong = 1 << 14;
 /// The first version whose types tell all of that.
 const VERSION: c_ulong = 0x030b_0000;
 
-/// Modules in C whose objects leave files behind where they aren't closed.
-const KEEP_FILES: [&CStr; 3] = [c"_sqlite3", c"_dbm", c"_gdbm"];
+/// Modules with libraries in C, for interpreters that have these in themselves.
+const LIBRARIES: [&CStr; 6] = [c"_sqlite3", c"_dbm", c"_gdbm", c"_ctypes", c"_tkinter", c"readline"];
 
 /// `struct dl_phdr_info`.
 #[repr(C)]
@@ -166,7 +166,7 @@ impl Before {
         unsafe {
             *self.is_single_threaded != 0
                 && self.streams.iter().zip(NAMES).all(is_as_before)
-                && KEEP_FILES.iter().all(|name| (self.item)(modules, name.as_ptr()).is_null())
+                && LIBRARIES.iter().all(|name| (self.item)(modules, name.as_ptr()).is_null())
                 && (self.next_interpreter)((self.first_interpreter)()).is_null()
                 && knows_all_code(self.loaded)
                 && self.all_are_silent(generations)
