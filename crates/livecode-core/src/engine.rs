@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
+use self::accept::Look;
 pub use self::accept::{Accepted, RunOptions};
 
 use futures_util::{StreamExt, stream::BoxStream};
-use tokio::time::Instant;
 
 use crate::{
     Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId,
@@ -58,7 +58,7 @@ struct Parts {
     languages: Languages,
     ceiling: Ceiling,
     max_queued: Option<u64>,
-    stats: Arc<Mutex<Option<(Instant, QueueStats)>>>,
+    look: Arc<Mutex<Option<Look>>>,
 }
 
 /// A change to a session's source: what is absent stays as it is, in a new session as the language has it.
@@ -85,7 +85,7 @@ impl Engine {
                 languages: Languages::builtin(),
                 ceiling: Ceiling::default(),
                 max_queued: None,
-                stats: Arc::default(),
+                look: Arc::default(),
             }),
             owner: None,
         }
@@ -114,8 +114,8 @@ impl Engine {
         self.with(|parts| parts.clock = clock)
     }
 
-    /// The same, refusing runs with `QueueFull` while so many jobs wait, delayed ones included. The count is up to 100 ms old: a burst may go
-    /// over it.
+    /// The same, refusing runs with `QueueFull` while so many jobs wait, delayed ones included. The count is up to 100 ms old, of
+    /// a queue that is less than half full 2 s: a burst may go over it.
     #[must_use]
     pub fn max_queued(self, jobs: u64) -> Self {
         self.with(|parts| parts.max_queued = Some(jobs))

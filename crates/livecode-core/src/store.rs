@@ -105,8 +105,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// has its idempotency key for the same owner and session (none counts as one session); or fails with `Conflict`
     /// where its id is taken. Of concurrent calls with one key exactly one inserts.
     ///
-    /// A store that is the queue too makes the job claimable in the same transaction.
+    /// A store that [is the queue](Store::is_queue) too makes the job claimable in the same transaction.
     async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted>;
+
+    /// Whether the queue beside it is its own: then nobody has to push what it inserts.
+    fn is_queue(&self) -> bool {
+        false
+    }
 
     /// The execution that has this idempotency key for this owner and session, none where the key wasn't used there: the
     /// one that [`Store::insert`] would give back.

@@ -226,6 +226,7 @@ async fn the_lock_of_another_process_is_waited_for() {
 async fn inserting_makes_the_job_claimable_and_pushing_it_again_changes_nothing() {
     let (_directory, url) = place();
     let (store, queue) = open(&url).await;
+    assert!(store.is_queue(), "nobody need push");
     let (early, mut urgent, mut later) = (execution(), execution(), execution());
     urgent.priority = 7;
     later.run_after = later.created_at.saturating_add(LONG);

@@ -9,8 +9,9 @@ use crate::{
     Error, ErrorKind, Execution, ExecutionSpec, Inserted, Job, LimitRequest, Owner, Result, SessionId,
 };
 
-/// How long a look at the queue's length is good for.
-const STATS_AGE: Duration = Duration::from_millis(100);
+/// How long a look at the queue's length is good for; and where it was less than half full, with what we have added to it.
+const LOOK_AGE: Duration = Duration::from_millis(100);
+const ROOMY_AGE: Duration = Duration::from_secs(2);
 
 /// The longest idempotency key in bytes.
 const MAX_KEY: usize = 255;
@@ -178,6 +179,9 @@ impl Engine {
             (spec.limits, spec.compile_limits) = asked;
             return self.repeated(*earlier, &accepted, &spec, brought);
         }
+        if self.parts.store.is_queue() {
+            return Ok(Accepted { execution, new: true });
+        }
         let job = Job {
             id: execution.id,
             attempt: execution.attempt,
@@ -195,27 +199,42 @@ impl Engine {
         let Some(max) = self.parts.max_queued else {
             return Ok(());
         };
-        let cached = *self.parts.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        let stats = match cached.filter(|(at, _)| at.elapsed() < STATS_AGE) {
-            Some((_, stats)) => stats,
+        let seen = || self.parts.look.lock().unwrap_or_else(PoisonError::into_inner);
+        let good = seen().filter(|look| look.is_good(max));
+        let look = match good {
+            Some(look) => look,
             None => match self.parts.queue.stats().await {
-                Ok(stats) => {
-                    *self.parts.stats.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some((Instant::now(), stats));
-                    stats
-                }
+                Ok(stats) => Look { at: Instant::now(), queued: stats.waiting + stats.delayed, accepted: 0 },
                 // A queue that doesn't answer refuses nothing: what the store accepts, the sweep pushes.
                 Err(_) => return Ok(()),
             },
         };
-        let queued = stats.waiting + stats.delayed;
-        if queued >= max {
+        *seen() = Some(Look { accepted: look.accepted + 1, ..look });
+        if look.queued >= max {
             return Err(Error::new(
                 ErrorKind::QueueFull,
-                format!("{queued} executions are queued, at most {max} may be: try again later"),
+                format!("{} executions are queued, at most {max} may be: try again later", look.queued),
             ));
         }
         Ok(())
+    }
+}
+
+/// What was seen of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    at: Instant,
+    queued: u64,
+    /// How many have been asked for since.
+    accepted: u64,
+}
+
+impl Look {
+    /// Whether there's no need to look again for one more.
+    fn is_good(&self, max: u64) -> bool {
+        let age = self.at.elapsed();
+        let is_roomy = self.queued.saturating_add(self.accepted) < max / 2;
+        age < LOOK_AGE || is_roomy && age < ROOMY_AGE
     }
 }
 

@@ -195,6 +195,10 @@ impl Store for FatedStore {
         self.fates.meet("insert", self.inner.insert(execution, spec)).await
     }
 
+    fn is_queue(&self) -> bool {
+        self.inner.is_queue()
+    }
+
     async fn by_key(
         &self,
         owner: &Owner,

@@ -112,9 +112,38 @@ pub(crate) fn after_fork() {
         if let (Some(ensure), Some(release), Some(after_fork)) = (ensure, release, after_fork) {
             let state = ensure();
             after_fork();
+            rename_main_thread();
             release(state);
         }
     }
+}
+
+/// What was imported before the fork knows the thread by the kernel's name of another: CPython sees to that since 3.13.
+///
+/// # Safety
+///
+/// The interpreter's lock is held.
+unsafe fn rename_main_thread() -> Option<()> {
+    type Call = unsafe extern "C" fn(Object, *const c_char, *const c_char, ...) -> Object;
+    // SAFETY: the types are those of the C API; no format means no arguments.
+    unsafe {
+        let modules: extern "C" fn() -> Object = find(c"PyImport_GetModuleDict")?;
+        let item: extern "C" fn(Object, *const c_char) -> Object = find(c"PyDict_GetItemString")?;
+        let call: Call = find(c"PyObject_CallMethod")?;
+        let release: extern "C" fn(Object) = find(c"Py_DecRef")?;
+        let clear: extern "C" fn() = find(c"PyErr_Clear")?;
+        let threading = item(modules(), c"threading".as_ptr());
+        if threading.is_null() {
+            return None;
+        }
+        let main = call(threading, c"main_thread".as_ptr(), ptr::null());
+        if !main.is_null() {
+            release(call(main, c"_set_native_id".as_ptr(), ptr::null()));
+            release(main);
+        }
+        clear();
+    }
+    Some(())
 }
 
 /// Takes all objects but the main module's out of the collector's lists.

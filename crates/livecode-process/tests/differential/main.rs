@@ -87,6 +87,8 @@ const INHERENT: &[Inherent] = &[
         ways: &[Warm::Fork],
         programs: &[
             "python/del-by-automatic-collection",
+            "python/del-by-automatic-collections",
+            "python/del-by-full-collection",
             "python/gc-callbacks",
             "python/gc-count-of-the-youngest",
             "python/gc-objects",
@@ -130,8 +132,8 @@ macro_rules! ways {
 }
 
 ways! {
-    python_cannot_tell_that_it_was_booted_ahead: "python" / 1, SingleUse, machines_python();
-    python_cannot_tell_that_it_was_forked: "python" / 1, Fork, machines_python();
+    python_cannot_tell_that_it_was_booted_ahead: "python" / 3, SingleUse, machines_python();
+    python_cannot_tell_that_it_was_forked: "python" / 3, Fork, machines_python();
     another_python_cannot_tell_that_it_was_booted_ahead: "python" / 3, SingleUse, Languages::builtin();
     another_python_cannot_tell_that_it_was_forked: "python" / 3, Fork, Languages::builtin();
     javascript_cannot_tell_that_it_was_booted_ahead: "javascript" / 1, SingleUse, Languages::builtin();
@@ -149,9 +151,9 @@ mod cold {
 
     ways! {
         #[ignore = "for whoever adds a program"]
-        python_says_the_same_each_time: "python" / 1, Off, machines_python();
+        python_says_the_same_each_time: "python" / 3, Off, machines_python();
         #[ignore = "for whoever adds a program"]
-        another_python_says_the_same_each_time: "python" / 1, Off, Languages::builtin();
+        another_python_says_the_same_each_time: "python" / 3, Off, Languages::builtin();
         #[ignore = "for whoever adds a program"]
         javascript_says_the_same_each_time: "javascript" / 1, Off, Languages::builtin();
         #[ignore = "for whoever adds a program"]

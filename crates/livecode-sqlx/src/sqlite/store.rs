@@ -119,6 +119,10 @@ impl Store for SqliteStore {
         Ok(inserted)
     }
 
+    fn is_queue(&self) -> bool {
+        self.is_queue
+    }
+
     async fn by_key(
         &self,
         owner: &Owner,
