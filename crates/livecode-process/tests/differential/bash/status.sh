@@ -1,1 +1,1 @@
-grep -v '^\(Vm\|Rss\|volun\|nonvol\|Hugetlb\|SigQ\|untag\)' /proc/$$/status
+grep -v '^\(State\|Vm\|Rss\|volun\|nonvol\|Hugetlb\|SigQ\|untag\)' /proc/$$/status
