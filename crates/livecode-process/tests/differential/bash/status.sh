@@ -1,1 +1,6 @@
-grep -v '^\(State\|Vm\|Rss\|volun\|nonvol\|Hugetlb\|SigQ\|untag\)' /proc/$$/status
+while IFS= read -r line; do
+  case $line in
+    Vm* | Rss* | volun* | nonvol* | Hugetlb* | SigQ* | untag*) ;;
+    *) printf '%s\n' "$line" ;;
+  esac
+done < /proc/$$/status
