@@ -79,12 +79,16 @@ pub(crate) fn run_this_binary_again() {
     let binary = directory.path().join("tests");
     fs::copy(env::current_exe().unwrap(), &binary).unwrap();
     let entrance = delegated.main.as_deref().map_or("/dev/null".into(), |main| main.join("cgroup.procs"));
+    // What is left out of this run is of that one, too.
+    let own: Vec<String> = env::args().collect();
+    let skipped = own.windows(2).filter(|pair| pair[0] == "--skip").flatten();
     let output = Command::new("sh")
         .args(["-c", "echo 0 >\"$0\" && exec \"$@\""])
         .arg(entrance)
         .args(["setpriv", &format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups"])
         .arg(&binary)
         .args(["--skip", "ordinary_user"])
+        .args(skipped)
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env(CGROUP, &delegated.name)
