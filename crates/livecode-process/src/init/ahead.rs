@@ -37,17 +37,17 @@ impl Serving<'_> {
             }
             self.raze(world);
         }
-        if let Some(mut zygote) = self.pool.known[index].zygote.take_if(|zygote| zygote.is_ready) {
+        if let Some(mut zygote) = self.pool.known[index].take_zygote() {
             let entered = self.enter_new(Content::Copy(&mut zygote), first, packet, fds);
             match entered {
                 Ok(world) => {
-                    self.pool.known[index].zygote = Some(zygote);
+                    self.pool.known[index].zygotes.push(zygote);
                     self.pool.counters.hits += 1;
                     return Some(world);
                 }
                 // Whatever it was, there is the other way.
                 Err(_) if zygote.is_broken => self.lose(index, zygote),
-                Err(_) => self.pool.known[index].zygote = Some(zygote),
+                Err(_) => self.pool.known[index].zygotes.push(zygote),
             }
         }
         self.pool.counters.misses += 1;
@@ -57,8 +57,8 @@ impl Serving<'_> {
     /// Makes what should be there and isn't, one at a time, as long as it takes no time from programs.
     pub(crate) fn make_ahead(&mut self) {
         let is_busy = self.is_busy();
-        // However busy we are: else all of a long rush would be copies of one.
-        if !is_busy || self.pool.has_worn_out() {
+        // However busy we are: else all of a long rush would be copies of one, or of none.
+        if !is_busy || self.pool.lacks_successor() {
             self.renew_zygotes();
         }
         if is_busy {
@@ -66,17 +66,14 @@ impl Serving<'_> {
         }
         let Some(index) = self.pool.wanting() else { return };
         let Some(limits) = self.pool.known[index].limits().copied() else { return };
-        let mut zygote = self.pool.known[index].zygote.take();
+        let mut zygote = self.pool.known[index].take_zygote();
         let known = &self.pool.known[index];
         let mut rest = Vec::new();
         let made = match &mut zygote {
-            Some(zygote) if zygote.is_ready => self.worlds.make(&limits, Content::Copy(zygote), &mut rest),
-            // It will be, or there is none.
-            Some(_) | None if known.kind.forks && !known.is_hopeless() => {
-                self.pool.known[index].zygote = zygote;
-                return;
-            }
-            Some(_) | None => {
+            Some(zygote) => self.worlds.make(&limits, Content::Copy(zygote), &mut rest),
+            // There will be one.
+            None if known.forks() => return,
+            None => {
                 self.pool.counters.boots += 1;
                 known
                     .ahead(&self.library)
@@ -84,16 +81,14 @@ impl Serving<'_> {
             }
         };
         rest.into_iter().for_each(|group| self.discard(Some(group)));
-        match (made, zygote) {
-            (Ok(world), zygote) => {
-                self.pool.known[index].worlds.push(world);
-                self.pool.known[index].zygote = zygote;
-            }
-            (Err(_), Some(zygote)) if zygote.is_broken => self.lose(index, zygote),
-            (Err(_), zygote) => {
-                self.pool.known[index].zygote = zygote;
-                self.fail(index);
-            }
+        let has_failed = made.is_err();
+        self.pool.known[index].worlds.extend(made);
+        match zygote {
+            Some(zygote) if zygote.is_broken => return self.lose(index, zygote),
+            zygote => self.pool.known[index].zygotes.extend(zygote),
+        }
+        if has_failed {
+            self.fail(index);
         }
     }
 
@@ -110,12 +105,13 @@ impl Serving<'_> {
         began.chain(told).max().filter(|quiet| !self.pool.known.is_empty() && *quiet > Instant::now())
     }
 
-    /// Hears of what was made ahead: in the order of the kinds, of each its worlds and its fork server.
+    /// Hears of what was made ahead: in the order of the kinds, of each its worlds and its fork servers.
     pub(crate) fn hear_pool(&mut self, ready: impl Iterator<Item = bool>) {
         let mut ready = ready;
         for index in 0..self.pool.known.len() {
             let known = &mut self.pool.known[index];
-            let (worlds, has_zygote) = (std::mem::take(&mut known.worlds), known.zygote.is_some());
+            let worlds = std::mem::take(&mut known.worlds);
+            let zygotes = std::mem::take(&mut known.zygotes);
             let mut failed = Vec::new();
             for mut world in worlds {
                 if ready.next() != Some(true) {
@@ -127,8 +123,12 @@ impl Serving<'_> {
                     failed.push(world);
                 }
             }
-            if has_zygote && ready.next() == Some(true) {
-                self.hear_zygote(index);
+            for zygote in zygotes {
+                if ready.next() == Some(true) {
+                    self.hear_zygote(index, zygote);
+                } else {
+                    self.pool.known[index].zygotes.push(zygote);
+                }
             }
             for world in failed {
                 self.fail(index);
@@ -137,29 +137,32 @@ impl Serving<'_> {
         }
     }
 
-    fn hear_zygote(&mut self, index: usize) {
+    fn hear_zygote(&mut self, index: usize, mut zygote: Zygote) {
         let known = &mut self.pool.known[index];
         let step = known.kind.steps.len().saturating_sub(1);
-        let Some(mut zygote) = known.zygote.take() else { return };
-        match zygote.listen(&self.worlds.settings(step)) {
-            Ok(()) => known.zygote = Some(zygote),
-            Err(_) => self.lose(index, zygote),
+        if zygote.listen(&self.worlds.settings(step)).is_err() {
+            return self.lose(index, zygote);
         }
+        if let Some(before) = known.succeed(zygote) {
+            self.end_zygote(before);
+        }
+    }
+
+    fn end_zygote(&mut self, zygote: Zygote) {
+        let group = zygote.end();
+        self.discard(group);
     }
 
     /// Starts fork servers where there should be one, and others in the place of those that have served their time.
     fn renew_zygotes(&mut self) {
         for index in 0..self.pool.known.len() {
             let known = &mut self.pool.known[index];
-            let is_wanted = known.kind.forks && known.is_wanted();
+            let is_wanted = known.forks() && known.is_wanted();
             let is_over = |zygote: &mut Zygote| !is_wanted || zygote.is_worn_out() || zygote.is_stuck();
-            if let Some(old) = known.zygote.take_if(is_over) {
-                let group = old.end();
-                self.discard(group);
-            }
+            let over: Vec<_> = known.zygotes.extract_if(.., is_over).collect();
+            over.into_iter().for_each(|zygote| self.end_zygote(zygote));
             let known = &self.pool.known[index];
-            let is_there = known.zygote.is_some() || known.is_hopeless() || !self.pool.has_room();
-            if is_there || !is_wanted {
+            if !known.lacks_zygote() || !self.pool.has_room() {
                 continue;
             }
             let Some(limits) = known.kind.steps.last().copied() else { continue };
@@ -170,7 +173,7 @@ impl Serving<'_> {
                 Zygote::start(&ahead, group, limits.stack_bytes)
             });
             match started {
-                Ok(zygote) => self.pool.known[index].zygote = Some(zygote),
+                Ok(zygote) => self.pool.known[index].zygotes.push(zygote),
                 Err(_) => self.fail(index),
             }
         }
@@ -182,8 +185,7 @@ impl Serving<'_> {
             self.pool.counters.restarts += 1;
         }
         self.fail(index);
-        let group = zygote.end();
-        self.discard(group);
+        self.end_zygote(zygote);
     }
 
     fn fail(&mut self, index: usize) {
@@ -196,8 +198,9 @@ impl Serving<'_> {
         for world in known.worlds {
             self.raze(world);
         }
-        let group = known.zygote.and_then(Zygote::end);
-        self.discard(group);
+        for zygote in known.zygotes {
+            self.end_zygote(zygote);
+        }
     }
 
     /// Tells who wants to know, when all is there that should be.

@@ -25,12 +25,19 @@ pub(crate) struct Parents {
 pub(crate) struct Group {
     name: String,
     directories: Vec<(u8, OwnedFd)>,
+    /// On hierarchies of version 1.
+    pub(crate) entrances: Entrances,
+    /// What it limits, as far as that is known: memory, processes and CPU.
+    in_force: Option<(u64, u32, u32)>,
+    weight: Weight,
     cpu_base_ns: u64,
     /// Tells the peak since it was reset through it.
     peak: Option<File>,
     /// What was the peak of earlier steps, where it can't be reset.
     earlier_peak: Option<u64>,
     earlier_events: Events,
+    /// What happened in all, as of the last time that somebody wanted to know.
+    events: Option<Events>,
 }
 
 /// How often the kernel killed for memory and refused a process, from the beginning.
@@ -103,7 +110,7 @@ fn join(mut tasks: &File) -> io::Result<()> {
 }
 
 /// What a group's processes get of a processor that others want as well.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
     /// Next to nothing.
     Idle,
@@ -122,10 +129,14 @@ impl Parents {
         let mut group = Group {
             name,
             directories: Vec::new(),
+            entrances: Entrances::default(),
+            in_force: None,
+            weight: Weight::Usual,
             cpu_base_ns: 0,
             peak: None,
             earlier_peak: None,
             earlier_events: Events::default(),
+            events: None,
         };
         for (controllers, parent) in &self.directories {
             match sys::make_directory(parent, &group.name) {
@@ -139,9 +150,9 @@ impl Parents {
         Ok(group)
     }
 
-    /// The ways into a group on hierarchies of version 1.
-    pub(crate) fn entrances(&self, group: &Group) -> io::Result<Entrances> {
-        let mut entrances = Entrances::default();
+    /// Opens the ways into a group.
+    pub(crate) fn open(&self, group: &mut Group) -> io::Result<()> {
+        let entrances = &mut group.entrances;
         for ((kind, parent), (_, own)) in self.directories.iter().zip(&group.directories) {
             if kind & controller::V2 != 0 {
                 continue;
@@ -154,7 +165,12 @@ impl Parents {
                 entrances.back.push(tasks(parent)?);
             }
         }
-        Ok(entrances)
+        Ok(())
+    }
+
+    /// What the paths of a group's processes end in.
+    pub(crate) fn path(&self, group: &Group) -> String {
+        format!("/{}/{}", self.name, group.name)
     }
 
     /// Fails while a process is still on its way out; call again then.
@@ -187,7 +203,12 @@ impl Group {
     }
 
     /// Puts the limits of a step in force. Our own init counts as one process.
-    pub(crate) fn limit(&self, step: &Limits) -> io::Result<()> {
+    pub(crate) fn limit(&mut self, step: &Limits) -> io::Result<()> {
+        let wanted = Some((step.memory_bytes, step.processes, step.cpu_millis));
+        if self.in_force == wanted {
+            return Ok(());
+        }
+        self.in_force = None;
         let pids = u64::from(step.processes) + 1;
         // The kernel takes no less than a millisecond.
         let quota = (u64::from(step.cpu_millis) * CPU_PERIOD_US / 1000).max(1000);
@@ -215,11 +236,16 @@ impl Group {
                 write(directory, "cpu.cfs_quota_us", &quota.to_string())?;
             }
         }
+        self.in_force = wanted;
         Ok(())
     }
 
     /// Sets what it gets beside others.
-    pub(crate) fn weigh(&self, weight: Weight) -> io::Result<()> {
+    pub(crate) fn weigh(&mut self, weight: Weight) -> io::Result<()> {
+        if self.weight == weight {
+            return Ok(());
+        }
+        self.weight = weight;
         let (shares, weight) = match weight {
             Weight::Idle => ("2", "1"),
             Weight::Usual => ("1024", "100"),
@@ -255,7 +281,25 @@ impl Group {
 
     /// So much of what is counted was ours.
     pub(crate) fn disregard_cpu(&mut self, ns: u64) {
-        self.cpu_base_ns = ns;
+        self.cpu_base_ns += ns;
+    }
+
+    /// Counts from now on, for another run; or says that it's not for one: there is something left in it of the last one.
+    pub(crate) fn begin_anew(&mut self) -> bool {
+        /// What the kernel gives back in its own time, such as names of files.
+        const LITTLE: u64 = 1 << 20;
+        let events = self.events.take().unwrap_or_else(|| self.events());
+        if events.oom_kills + events.fork_failures > 0 || self.memory_bytes().is_none_or(|held| held > LITTLE)
+        {
+            return false;
+        }
+        // It couldn't be told from the last one's.
+        if self.reset_peak().is_err() {
+            return false;
+        }
+        (self.earlier_peak, self.earlier_events) = (None, Events::default());
+        self.cpu_base_ns = self.cpu_total_ns().unwrap_or(0);
+        true
     }
 
     /// Puts the limits of a further step in force and counts from now on: what was used before, and what happened, was an
@@ -273,10 +317,9 @@ impl Group {
             limited = self.limit(step);
         }
         limited?;
-        match self.reset_peak() {
-            Ok(file) => self.peak = Some(file),
+        if self.reset_peak().is_err() {
             // Version 2 has it since Linux 6.12.
-            Err(_) => self.earlier_peak = self.memory_peak(),
+            self.earlier_peak = self.memory_peak();
         }
         self.cpu_base_ns = self.cpu_total_ns().unwrap_or(0);
         Ok(())
@@ -311,12 +354,17 @@ impl Group {
     }
 
     /// On version 2 it's reset only for who reads it through the same open file.
-    fn reset_peak(&self) -> io::Result<File> {
-        let (directory, name) = self.peak_file().ok_or(io::ErrorKind::NotFound)?;
-        let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    fn reset_peak(&mut self) -> io::Result<()> {
+        let mut file = if let Some(file) = self.peak.take() {
+            file
+        } else {
+            let (directory, name) = self.peak_file().ok_or(io::ErrorKind::NotFound)?;
+            let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+            OpenOptions::new().read(true).write(true).open(path)?
+        };
         file.write_all(b"0")?;
-        Ok(file)
+        self.peak = Some(file);
+        Ok(())
     }
 
     fn peak_file(&self) -> Option<(&OwnedFd, &'static str)> {
@@ -338,7 +386,8 @@ impl Group {
     }
 
     /// What is to die may have all of the machine for it: of a small share the death of many takes long.
-    pub(crate) fn lift_share(&self) -> io::Result<()> {
+    pub(crate) fn lift_share(&mut self) -> io::Result<()> {
+        self.in_force = None;
         for (kind, directory) in &self.directories {
             if kind & controller::V2 != 0 {
                 write(directory, "cpu.max", "max")?;
@@ -350,16 +399,17 @@ impl Group {
     }
 
     /// Kills all that is in it at once, where the kernel can: version 2 does.
-    pub(crate) fn kill(&self) -> io::Result<()> {
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
         self.lift_share()?;
         let mut v2 = self.directories.iter().filter(|(kind, _)| kind & controller::V2 != 0);
         v2.try_for_each(|(_, directory)| write_if_there(directory, "cgroup.kill", "1"))
     }
 
-    pub(crate) fn counted(&self) -> Counted {
+    pub(crate) fn counted(&mut self) -> Counted {
         // Where this step didn't go beyond an earlier one, what it reached itself isn't known.
         let beyond = |peak: &u64| self.earlier_peak.is_none_or(|earlier| *peak > earlier);
         let (events, earlier) = (self.events(), self.earlier_events);
+        self.events = Some(events);
         Counted {
             memory_peak_bytes: self.memory_peak().filter(beyond),
             oom_kills: events.oom_kills.saturating_sub(earlier.oom_kills),

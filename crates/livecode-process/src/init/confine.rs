@@ -113,7 +113,7 @@ impl Namespaces {
 /// Before the program's first instruction: whether the kernel says that we are where we mean to be. Only our own cgroup's
 /// end of the path is known here, and enough.
 pub(crate) fn check_cgroup(path: &str) -> io::Result<()> {
-    let cgroups = fs::read_to_string("/proc/self/cgroup")?;
+    let cgroups = sys::read_at_once("/proc/self/cgroup")?;
     let missing = ["memory", "pids", "cpu"].into_iter().find(|name| {
         let is_in = |line: &&str| {
             let mut parts = line.splitn(3, ':');
@@ -131,7 +131,7 @@ pub(crate) fn check_cgroup(path: &str) -> io::Result<()> {
 
 /// Reads back from the kernel what must be in force, and what a process hands on to those that it starts. Fails closed.
 pub(crate) fn verify(outside: &Namespaces) -> io::Result<()> {
-    let status = fs::read_to_string("/proc/self/status")?;
+    let status = sys::read_at_once("/proc/self/status")?;
     let none = "0000000000000000";
     let expected = [
         ("NoNewPrivs:", "1"),

@@ -21,6 +21,7 @@ use crate::{
     LEFT_OUT,
     cgroup::Entrances,
     confine::Namespaces,
+    landlock::Landlock,
     node, packets,
     parked::{CONTROL, FAILED, FAILED_STATUS, GO, LIBRARY, STOPPED},
     protocol::Message,
@@ -176,13 +177,14 @@ fn wait(control: &OwnedFd) -> io::Result<()> {
                     return Err(io::ErrorKind::Unsupported.into());
                 }
                 LEFT_OUT.store(told.left_out, Ordering::Relaxed);
-                settings = Some((told, Namespaces::own()?));
+                let landlock = Landlock::new(told.landlock, &told.shown)?;
+                settings = Some((told, Namespaces::own()?, landlock));
             }
             Ok(Told::Copy(copied)) => {
-                let Some((settings, outside)) = &settings else {
+                let Some((settings, outside, landlock)) = &settings else {
                     return Err(io::ErrorKind::InvalidData.into());
                 };
-                match copy(&copied, settings, outside, fds) {
+                match copy(&copied, settings, outside, landlock, fds) {
                     Ok(Some((pid, pidfd))) => {
                         use std::os::fd::AsRawFd;
                         packets::send_with(control, &pid.to_le_bytes(), &[pidfd.as_raw_fd()])?;
@@ -216,6 +218,7 @@ fn copy(
     copied: &Copied,
     settings: &Settings,
     outside: &Namespaces,
+    landlock: &Landlock,
     mut fds: Vec<OwnedFd>,
 ) -> io::Result<Option<(i32, OwnedFd)>> {
     if fds.is_empty() {
@@ -224,6 +227,10 @@ fn copy(
     let name = sys::own_name()?;
     let control = fds.remove(0);
     let entrances = Entrances::from_counted(copied.entrances, &mut fds);
+    if copied.has_network && !fds.is_empty() {
+        // Until the next copy: nothing is done there.
+        sys::enter(&fds.remove(0), sys::CLONE_NEWNET)?;
+    }
     if let sys::Fork::Parent { pid, pidfd } =
         sys::fork_sibling_as(copied.payer, copied.namespaces, fds.first().map(std::os::fd::AsFd::as_fd))?
     {
@@ -235,8 +242,7 @@ fn copy(
         control,
         entrances,
         seccomp: &settings.seccomp,
-        landlock: settings.landlock,
-        shown: &settings.shown,
+        landlock,
         cgroup: copied.cgroup.clone(),
         outside,
         user: copied.user,

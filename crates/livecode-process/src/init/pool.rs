@@ -33,7 +33,12 @@ pub(crate) struct Known {
     pub(crate) booted: OwnedFd,
     pub(crate) archive: Option<OwnedFd>,
     pub(crate) worlds: Vec<Vacant>,
-    pub(crate) zygote: Option<Zygote>,
+    /// The fork server, and one that boots to take its place.
+    pub(crate) zygotes: Vec<Zygote>,
+    /// Whether programs were copies of one: then they should be again, however busy we are.
+    has_forked: bool,
+    /// Since when each boots by itself although it could be forked: that failed.
+    single_since: Option<Instant>,
     pace: Pace,
     /// In a row, and when the last was.
     failures: u32,
@@ -67,13 +72,14 @@ impl Pool {
         let old = self.known.iter().position(|known| Some(known.kind.id) == kind.forgets);
         let forgotten = old.map(|index| self.known.swap_remove(index));
         let pace = Pace { last: Instant::now(), interval: None, making: Duration::from_millis(20) };
-        let (worlds, zygote) = (Vec::new(), None);
         self.known.push(Known {
             kind,
             booted,
             archive,
-            worlds,
-            zygote,
+            worlds: Vec::new(),
+            zygotes: Vec::new(),
+            has_forked: false,
+            single_since: None,
             pace,
             failures: 0,
             failed: Instant::now(),
@@ -140,14 +146,14 @@ impl Pool {
         out
     }
 
-    /// Whether programs are copies of an interpreter that has served its time.
-    pub(crate) fn has_worn_out(&self) -> bool {
-        self.known.iter().filter_map(|known| known.zygote.as_ref()).any(Zygote::is_worn_out)
+    /// Whether a fork server that programs were copies of needs another in its place.
+    pub(crate) fn lacks_successor(&self) -> bool {
+        self.known.iter().any(|known| known.has_forked && known.lacks_zygote())
     }
 
     /// When [`Pool::superfluous`] has to be asked again, at the latest.
     pub(crate) fn next_check(&self) -> Option<Instant> {
-        let waits = self.known.iter().filter(|known| !known.worlds.is_empty() || known.zygote.is_some());
+        let waits = self.known.iter().filter(|known| !known.worlds.is_empty() || !known.zygotes.is_empty());
         waits
             .map(|known| {
                 let idle = known.pace.last.elapsed();
@@ -167,7 +173,7 @@ impl Pool {
     pub(crate) fn is_full(&self) -> bool {
         let booting = |known: &Known| {
             known.worlds.iter().any(|world| !world.is_ready())
-                || known.zygote.as_ref().is_some_and(|zygote| !zygote.is_ready)
+                || known.zygotes.iter().any(|zygote| !zygote.is_ready)
                 || self.has_room() && known.lacks_zygote()
         };
         self.wanting().is_none() && !self.known.iter().any(booting)
@@ -175,13 +181,13 @@ impl Pool {
 
     /// Whether another fork server may boot: one after the other, for what it holds is only known then.
     pub(crate) fn has_room(&self) -> bool {
-        let boots = |known: &Known| known.zygote.as_ref().is_some_and(|zygote| !zygote.is_ready);
+        let boots = |known: &Known| known.zygotes.iter().any(|zygote| !zygote.is_ready);
         self.held_bytes() < self.most_bytes && !self.known.iter().any(boots)
     }
 
     fn held_bytes(&self) -> u64 {
         let worlds = self.known.iter().flat_map(|known| &known.worlds).map(|world| world.bytes);
-        let zygotes = self.known.iter().filter_map(|known| known.zygote.as_ref()).map(|zygote| zygote.bytes);
+        let zygotes = self.known.iter().flat_map(|known| &known.zygotes).map(|zygote| zygote.bytes);
         worlds.chain(zygotes).sum()
     }
 
@@ -201,10 +207,29 @@ impl Known {
     pub(crate) fn has_failed(&mut self) {
         self.failures += 1;
         self.failed = Instant::now();
-        if self.is_hopeless() && self.kind.forks {
-            self.kind.forks = false;
+        if self.is_hopeless() && self.forks() {
+            self.single_since = Some(self.failed);
             self.failures = 0;
         }
+    }
+
+    /// Whether its programs are to be copies of a fork server.
+    pub(crate) fn forks(&self) -> bool {
+        self.kind.forks && self.single_since.is_none_or(|since| since.elapsed() >= AGAIN)
+    }
+
+    /// Takes the fork server out that copies can be made of.
+    pub(crate) fn take_zygote(&mut self) -> Option<Zygote> {
+        let ready = self.zygotes.iter().position(|zygote| zygote.is_ready)?;
+        Some(self.zygotes.swap_remove(ready))
+    }
+
+    /// Lets copies be made of this one from now on; gives back the one before.
+    pub(crate) fn succeed(&mut self, zygote: Zygote) -> Option<Zygote> {
+        self.has_forked = true;
+        let before = self.take_zygote();
+        self.zygotes.push(zygote);
+        before
     }
 
     /// Whether its programs still come.
@@ -214,11 +239,12 @@ impl Known {
 
     /// Whether there is what a world of it is made of.
     fn can_make(&self) -> bool {
-        !self.kind.forks || self.zygote.as_ref().is_some_and(|zygote| zygote.is_ready)
+        !self.forks() || self.zygotes.iter().any(|zygote| zygote.is_ready)
     }
 
-    fn lacks_zygote(&self) -> bool {
-        self.kind.forks && self.zygote.is_none() && self.target() > 0
+    pub(crate) fn lacks_zygote(&self) -> bool {
+        let lasts = |zygote: &Zygote| !zygote.is_ready || !zygote.is_ageing();
+        self.forks() && !self.zygotes.iter().any(lasts) && self.target() > 0
     }
 
     /// One has booted. What is likely to be in force for its program can be now.

@@ -10,6 +10,7 @@ use crate::{
     cgroup::Group,
     in_force,
     layer::Layer,
+    networks::Network,
     packets,
     protocol::{Counters, End, Limits, Message, Report},
     root::{self, during},
@@ -36,6 +37,7 @@ pub(crate) struct Run {
     pub(crate) mounts: Option<OwnedFd>,
     pub(crate) pidfd: OwnedFd,
     pub(crate) group: Option<Group>,
+    pub(crate) network: Option<Network>,
     pub(crate) steps: Vec<Limits>,
     pub(crate) slot: u32,
     pub(crate) step: usize,
@@ -111,7 +113,7 @@ impl Run {
                 } else {
                     self.end = Some(End::Status(status));
                     // For what it left behind, which its init ends.
-                    if let Some(Err(error)) = self.group.as_ref().filter(|_| left_some).map(Group::lift_share)
+                    if let Some(Err(error)) = self.group.as_mut().filter(|_| left_some).map(Group::lift_share)
                     {
                         self.report.message = error.to_string();
                     }
@@ -150,7 +152,7 @@ impl Run {
 
     /// Takes what the kernel counted into the report, the first time that it's called.
     pub(crate) fn count(&mut self) {
-        let Some(group) = self.group.as_ref().filter(|_| !self.is_counted) else { return };
+        let Some(group) = self.group.as_mut().filter(|_| !self.is_counted) else { return };
         let counted = group.counted();
         self.report.cpu_ns = group.cpu_ns().unwrap_or(self.report.cpu_ns);
         self.report.memory_peak_bytes = counted.memory_peak_bytes;
@@ -245,7 +247,7 @@ impl Run {
         }
         self.told = None;
         self.next_cpu_check = None;
-        let group = self.group.as_ref().map_or(Ok(()), Group::kill);
+        let group = self.group.as_mut().map_or(Ok(()), Group::kill);
         if let Err(error) = sys::kill(&self.pidfd).and(group) {
             self.report.message = format!("kill: {error}");
         }

@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     cgroup::{Group, Parents},
+    networks::Network,
     packets,
     pool::Pool,
     protocol::{Begin, End, Hello, Limits, Message, Order, Report},
@@ -26,6 +27,9 @@ static LIBRARY: &[u8] = include_bytes!(env!("LIVECODE_WARM"));
 
 /// How long a cgroup whose processes are gone may refuse to be removed, and how often that is tried.
 const REMOVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(1));
+
+/// How long parts of worlds are kept for runs to come, when there is none.
+const PARTS_KEPT: Duration = Duration::from_secs(1);
 
 /// A cgroup whose processes are gone, to be removed.
 struct Empty {
@@ -85,8 +89,8 @@ impl Serving<'_> {
         polled.push(PollFd::readable_if_any(spare.map(|spare| &spare.control)));
         for known in &self.pool.known {
             let worlds = known.worlds.iter().map(|world| &world.control);
-            let zygote = known.zygote.as_ref().map(|zygote| &zygote.control);
-            polled.extend(worlds.chain(zygote).map(PollFd::readable));
+            let zygotes = known.zygotes.iter().map(|zygote| &zygote.control);
+            polled.extend(worlds.chain(zygotes).map(PollFd::readable));
         }
         sys::poll(&mut polled, self.patience())?;
         let mut pooled = polled.split_off(1 + 3 * self.runs.len()).into_iter().map(|fd| fd.is_ready());
@@ -116,6 +120,7 @@ impl Serving<'_> {
                 self.bury(run);
             }
         }
+        self.let_parts_go();
         self.remove_empty();
         if polled[0].is_ready() && !self.take_order(host)? {
             return Ok(false);
@@ -160,19 +165,25 @@ impl Serving<'_> {
     }
 
     /// Takes leave of a world that no program was in.
-    pub(crate) fn raze(&mut self, world: Vacant) {
+    pub(crate) fn raze(&mut self, mut world: Vacant) {
         // Where it can't be killed or reaped it's dead already.
         sys::kill(&world.pidfd).ok();
         sys::reap(&world.pidfd).ok();
-        self.worlds.free(world.slot);
-        self.discard(world.group);
+        let (slot, network, group) = (world.slot, world.network.take(), world.group.take());
+        drop(world);
+        self.take_apart(slot, network, group);
     }
 
     fn patience(&self) -> Option<i32> {
         let now = Instant::now();
         let times = self.runs.iter().filter_map(Run::next_check);
         let removal = (!self.empty.is_empty()).then(|| now + REMOVAL.1);
-        let next = times.chain(removal).chain(self.pool.next_check()).chain(self.next_quiet()).min()?;
+        let next = times
+            .chain(removal)
+            .chain(self.pool.next_check())
+            .chain(self.next_quiet())
+            .chain(self.parts_kept_until())
+            .min()?;
         // Rounded up, or the last millisecond would be spent in a busy loop.
         Some(
             i32::try_from(next.saturating_duration_since(now).as_micros().div_ceil(1000)).unwrap_or(i32::MAX),
@@ -226,7 +237,7 @@ impl Serving<'_> {
             },
         };
         self.usual = Some(*first);
-        let Vacant { slot, group, control, pidfd, work, mounts, .. } = world;
+        let Vacant { slot, group, network, control, pidfd, work, mounts, .. } = world;
         self.runs.push(Run {
             host,
             host_is_done: false,
@@ -235,6 +246,7 @@ impl Serving<'_> {
             mounts,
             pidfd,
             group,
+            network,
             steps: begin.steps,
             slot,
             step: 0,
@@ -302,10 +314,29 @@ impl Serving<'_> {
             run.report.message = "the init of the run died".into();
             End::Failed
         });
-        self.worlds.free(run.slot);
         run.tell(self.pool.counters());
+        let (slot, network, group) = (run.slot, run.network.take(), run.group.take());
+        // With it go its mounts, and what their files hold of the group's memory.
+        drop(run);
+        self.take_apart(slot, network, group);
+    }
+
+    fn take_apart(&mut self, slot: u32, network: Option<Network>, group: Option<Group>) {
+        let group = self.worlds.take_apart(slot, network, group);
         // Behind the host's back: it's empty, and the kernel takes its time at times.
-        self.discard(run.group);
+        self.discard(group);
+    }
+
+    /// When nothing has run for a while, nothing is kept for what may come.
+    fn let_parts_go(&mut self) {
+        if self.parts_kept_until().is_some_and(|until| until <= Instant::now()) {
+            self.worlds.let_go().into_iter().for_each(|group| self.discard(Some(group)));
+        }
+    }
+
+    fn parts_kept_until(&self) -> Option<Instant> {
+        let is_idle = self.runs.is_empty() && self.worlds.keeps_parts();
+        is_idle.then(|| self.told.map_or_else(Instant::now, |told| told + PARTS_KEPT))
     }
 
     pub(crate) fn discard(&mut self, group: Option<Group>) {
@@ -331,6 +362,7 @@ impl Serving<'_> {
         for known in std::mem::take(&mut self.pool.known) {
             self.forget(known);
         }
+        self.worlds.let_go().into_iter().for_each(|group| self.discard(Some(group)));
         while !self.empty.is_empty() {
             self.remove_empty();
             thread::sleep(REMOVAL.1);

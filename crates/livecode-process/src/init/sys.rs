@@ -133,7 +133,8 @@ unsafe extern "C" {
         data: *const c_void,
     ) -> c_int;
     fn umount2(target: *const c_char, flags: c_int) -> c_int;
-    fn unshare(flags: c_int) -> c_int;
+    #[link_name = "unshare"]
+    fn c_unshare(flags: c_int) -> c_int;
     #[link_name = "sethostname"]
     fn c_sethostname(name: *const c_char, len: usize) -> c_int;
     fn setresuid(real: c_uint, effective: c_uint, saved: c_uint) -> c_int;
@@ -148,6 +149,7 @@ unsafe extern "C" {
     fn c_dup2(from: c_int, to: c_int) -> c_int;
     #[link_name = "execve"]
     fn c_execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn setns(fd: c_int, kind: c_int) -> c_int;
     fn sigprocmask(how: c_int, set: *const [u64; 16], old: *mut [u64; 16]) -> c_int;
     #[link_name = "poll"]
     fn c_poll(fds: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
@@ -221,8 +223,19 @@ pub(crate) fn pivot_root(new: &str, old: &str) -> io::Result<()> {
 }
 
 pub(crate) fn unshare_cgroup() -> io::Result<()> {
+    unshare(CLONE_NEWCGROUP)
+}
+
+/// Makes namespaces of these kinds and enters them.
+pub(crate) fn unshare(namespaces: u64) -> io::Result<()> {
     // SAFETY: no memory is involved.
-    check(unsafe { unshare(CLONE_NEWCGROUP as c_int) }).map(drop)
+    check(unsafe { c_unshare(namespaces as c_int) }).map(drop)
+}
+
+/// Enters a namespace of that kind.
+pub(crate) fn enter(namespace: &impl AsRawFd, kind: u64) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { setns(namespace.as_raw_fd(), kind as c_int) }).map(drop)
 }
 
 pub(crate) fn sethostname(name: &CStr) -> io::Result<()> {
@@ -294,7 +307,8 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
 pub(crate) fn keep_few_powers() -> io::Result<()> {
     const DAC_OVERRIDE: c_ulong = 1;
     const SETUID: c_ulong = 7;
-    for capability in (0..).filter(|capability| ![DAC_OVERRIDE, SETUID].contains(capability)) {
+    const SYS_ADMIN: c_ulong = 21;
+    for capability in (0..).filter(|capability| ![DAC_OVERRIDE, SETUID, SYS_ADMIN].contains(capability)) {
         match set_process(PR_CAPBSET_DROP, capability) {
             Ok(()) => {}
             // The one after the last that this kernel knows.

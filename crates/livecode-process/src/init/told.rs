@@ -37,6 +37,8 @@ pub(crate) struct Copied {
     /// How many of the entrances are for all and how many for programs; as many lead back, and the rest is the cgroup of the
     /// unified hierarchy, if there is one.
     pub(crate) entrances: (u32, u32),
+    /// Whether the next is the network that it belongs into.
+    pub(crate) has_network: bool,
 }
 
 impl Message for Told {
@@ -62,4 +64,4 @@ impl Message for Told {
 }
 
 message!(Settings { seccomp, landlock, shown, left_out, step });
-message!(Copied { payer, namespaces, room, user, clear_groups, cgroup, entrances });
+message!(Copied { payer, namespaces, room, user, clear_groups, cgroup, entrances, has_network });

@@ -14,7 +14,8 @@ use crate::{
     artifact,
     cgroup::Entrances,
     confine::{Namespaces, check_cgroup, verify},
-    in_force, landlock,
+    in_force,
+    landlock::Landlock,
     layer::Layer,
     packets,
     parked::{self, Ahead},
@@ -92,10 +93,7 @@ pub(crate) struct World<'a> {
     pub(crate) control: OwnedFd,
     pub(crate) entrances: Entrances,
     pub(crate) seccomp: &'a [u8],
-    /// The version to be used; 0 for none.
-    pub(crate) landlock: u8,
-    /// What is shown of the host's.
-    pub(crate) shown: &'a [String],
+    pub(crate) landlock: &'a Landlock,
     /// What the run's cgroups end in, where it has some.
     pub(crate) cgroup: Option<String>,
     /// The namespaces of whoever made this world.
@@ -147,9 +145,15 @@ pub(crate) fn be_init(mut world: World<'_>) {
 }
 
 fn live(world: &mut World<'_>) -> io::Result<Next> {
+    let landlock = if in_force(Layer::Landlock) {
+        during("make rules for Landlock", world.landlock.begin())?
+    } else {
+        None
+    };
     let ahead = world.ahead.iter().flat_map(Ahead::descriptors);
     let mut keep: Vec<_> = std::iter::once(&world.control)
         .chain(ahead)
+        .chain(&landlock)
         .map(AsRawFd::as_raw_fd)
         .chain(world.entrances.descriptors())
         .collect();
@@ -160,6 +164,7 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
     world.control = world.control.try_clone()?;
     world.entrances.renumber()?;
     world.ahead.as_mut().map_or(Ok(()), Ahead::renumber)?;
+    let landlock = landlock.map(|rules| rules.try_clone()).transpose()?;
     sys::set_name(c"livecode-init")?;
     during("enter the cgroup", world.entrances.enter_all())?;
     if let Some(path) = &world.cgroup
@@ -189,11 +194,9 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
     if world.interpreter.is_some() && !world.clear_groups && in_force(Layer::Masks) {
         root::hide_descriptors()?;
     }
-    let landlock = if in_force(Layer::Landlock) {
-        during("make rules for Landlock", landlock::rules(world.landlock, world.shown))?
-    } else {
-        None
-    };
+    if let Some(rules) = &landlock {
+        during("finish the rules for Landlock", world.landlock.finish(rules))?;
+    }
     if in_force(Layer::Capabilities) || !in_force(Layer::UserNamespace) {
         during("give up capabilities", sys::drop_capabilities())?;
     }

@@ -1,7 +1,7 @@
 //! Makes worlds: a cgroup and namespaces, with an init in them that furnishes them and waits for its program.
 
 use std::{
-    io,
+    io, mem,
     os::fd::{AsRawFd, OwnedFd},
     time::Instant,
 };
@@ -10,8 +10,11 @@ use crate::{
     cgroup::{Entrances, Group, Parents, Weight},
     confine::Namespaces,
     in_force,
+    landlock::Landlock,
     layer::Layer,
-    left_out, map_ids, namespaces, packets,
+    left_out, map_ids, namespaces,
+    networks::{Network, Networks},
+    packets,
     parked::Ahead,
     protocol::{Hello, Limits},
     root::during,
@@ -22,11 +25,10 @@ use crate::{
     zygote::Zygote,
 };
 
-const NAMESPACES: [(u64, Option<Layer>); 6] = [
+const NAMESPACES: [(u64, Option<Layer>); 5] = [
     (sys::CLONE_NEWUSER, Some(Layer::UserNamespace)),
     (sys::CLONE_NEWPID, Some(Layer::PidNamespace)),
     (sys::CLONE_NEWNS, Some(Layer::MountNamespace)),
-    (sys::CLONE_NEWNET, Some(Layer::Network)),
     (sys::CLONE_NEWIPC, Some(Layer::Ipc)),
     (sys::CLONE_NEWUTS, Some(Layer::Uts)),
 ];
@@ -39,6 +41,9 @@ const ENOUGH_MEMORY: u64 = 16 << 20;
 const ENOUGH_PROCESSES: u32 = 16;
 const ENOUGH_CPU_MILLIS: u32 = 1000;
 
+/// So many cgroups that have served are kept for runs to come, and as many networks.
+pub(crate) const KEPT: usize = 32;
+
 /// What a fork server may hold at the least: it makes more copies than its program makes.
 const ZYGOTE_MEMORY: u64 = 256 << 20;
 
@@ -48,6 +53,8 @@ pub(crate) struct Vacant {
     /// None where it's the helper's own.
     pub(crate) uid: Option<u32>,
     pub(crate) group: Option<Group>,
+    /// None where it has the helper's.
+    pub(crate) network: Option<Network>,
     pub(crate) control: OwnedFd,
     pub(crate) pidfd: OwnedFd,
     /// Where its files will be; none as long as init hasn't told.
@@ -59,8 +66,6 @@ pub(crate) struct Vacant {
     pub(crate) made: Instant,
     /// What it held when it was ready; 0 where nobody counts it.
     pub(crate) bytes: u64,
-    /// Whether its processes get next to nothing of a processor that others want.
-    pub(crate) is_idle: bool,
 }
 
 /// What is in a world before its program.
@@ -88,16 +93,10 @@ impl Vacant {
 
     /// Puts in force what its cgroup limits.
     pub(crate) fn confine(&mut self, limits: &Limits) -> io::Result<()> {
-        let counts = |limits: &Limits| (limits.memory_bytes, limits.processes, limits.cpu_millis);
-        if let Some(group) = &self.group {
-            if counts(&self.limits) != counts(limits) {
-                group.limit(&in_cgroup(limits))?;
-            }
-            if self.is_idle {
-                group.weigh(Weight::Usual)?;
-            }
+        if let Some(group) = &mut self.group {
+            group.limit(&in_cgroup(limits))?;
+            group.weigh(Weight::Usual)?;
         }
-        self.is_idle = false;
         let (file_bytes, files) = self.limits.room();
         self.limits = Limits { file_bytes, files, ..*limits };
         Ok(())
@@ -111,18 +110,34 @@ impl Vacant {
 pub(crate) struct Worlds<'a> {
     hello: &'a Hello,
     parents: &'a Parents,
-    landlock: u8,
+    landlock: Landlock,
+    landlock_version: u8,
     outside: Namespaces,
     /// Host uids that no world has, as offsets; and the first that none ever had.
+    networks: Networks,
+    /// Cgroups that have served a run and can serve another.
+    groups: Vec<Group>,
     free_slots: Vec<u32>,
     slots: u32,
     made: u64,
 }
 
 impl<'a> Worlds<'a> {
-    pub(crate) fn new(hello: &'a Hello, parents: &'a Parents, landlock: u8) -> io::Result<Self> {
+    pub(crate) fn new(hello: &'a Hello, parents: &'a Parents, landlock_version: u8) -> io::Result<Self> {
         let outside = Namespaces::own()?;
-        Ok(Self { hello, parents, landlock, outside, free_slots: Vec::new(), slots: 0, made: 0 })
+        let networks = Networks::new()?;
+        Ok(Self {
+            hello,
+            parents,
+            landlock: Landlock::new(landlock_version, &hello.shown)?,
+            landlock_version,
+            outside,
+            networks,
+            groups: Vec::new(),
+            free_slots: Vec::new(),
+            slots: 0,
+            made: 0,
+        })
     }
 
     /// Makes one for a program with these limits. Doesn't wait for it to be furnished. What's left of one that fails is put
@@ -133,7 +148,7 @@ impl<'a> Worlds<'a> {
         content: Content<'_>,
         rest: &mut Vec<Group>,
     ) -> io::Result<Vacant> {
-        let (made, is_idle) = (Instant::now(), matches!(content, Content::Booted(_)));
+        let made = Instant::now();
         let slot = self.free_slots.pop().unwrap_or_else(|| {
             self.slots += 1;
             self.slots - 1
@@ -144,23 +159,61 @@ impl<'a> Worlds<'a> {
             cpu_millis: limits.cpu_millis.max(ENOUGH_CPU_MILLIS),
             ..*limits
         };
+        let network = if in_force(Layer::Network) {
+            match during("make a network namespace", self.networks.take()) {
+                Ok(network) => Some(network),
+                Err(error) => {
+                    self.free(slot, None);
+                    return Err(error);
+                }
+            }
+        } else {
+            None
+        };
         let mut group = None;
-        match self.make_in(slot, limits, content, &mut group) {
+        match self.make_in(slot, limits, content, network.as_ref(), &mut group) {
             Ok((control, pidfd)) => {
                 let (uid, limits, work, mounts, bytes) = (self.uid(slot), *limits, None, None, 0);
-                Ok(Vacant { slot, uid, group, control, pidfd, work, mounts, limits, made, bytes, is_idle })
+                Ok(Vacant { slot, uid, group, network, control, pidfd, work, mounts, limits, made, bytes })
             }
             Err(error) => {
-                self.free(slot);
+                self.free(slot, network);
                 rest.extend(group);
                 Err(error)
             }
         }
     }
 
-    /// Nothing has that uid any more.
-    pub(crate) fn free(&mut self, slot: u32) {
+    /// Takes apart a world in which nothing is alive. Gives back a cgroup that can't serve another.
+    pub(crate) fn take_apart(
+        &mut self,
+        slot: u32,
+        network: Option<Network>,
+        group: Option<Group>,
+    ) -> Option<Group> {
+        self.free(slot, network);
+        let mut group = group?;
+        if self.groups.len() >= KEPT || !group.begin_anew() {
+            return Some(group);
+        }
+        self.groups.push(group);
+        None
+    }
+
+    fn free(&mut self, slot: u32, network: Option<Network>) {
         self.free_slots.push(slot);
+        network.into_iter().for_each(|network| self.networks.give_back(network));
+    }
+
+    /// Whether anything is kept for runs to come.
+    pub(crate) fn keeps_parts(&self) -> bool {
+        !self.groups.is_empty() || self.networks.has_free()
+    }
+
+    /// Keeps nothing; gives back the cgroups.
+    pub(crate) fn let_go(&mut self) -> Vec<Group> {
+        self.networks.let_go();
+        mem::take(&mut self.groups)
     }
 
     fn uid(&self, slot: u32) -> Option<u32> {
@@ -172,6 +225,7 @@ impl<'a> Worlds<'a> {
         slot: u32,
         limits: &Limits,
         content: Content<'_>,
+        network: Option<&Network>,
         made: &mut Option<Group>,
     ) -> io::Result<(OwnedFd, OwnedFd)> {
         if slot >= WORLDS_AT_A_TIME {
@@ -179,38 +233,42 @@ impl<'a> Worlds<'a> {
         }
         let payer = self.uid(slot);
         let uid = payer.unwrap_or(0);
-        self.made += 1;
-        let mut entrances = Entrances::default();
         let group = if self.parents.directories.is_empty() {
             None
         } else {
-            let group = during("make a cgroup", self.parents.make_group(self.made.to_string()))?;
-            let group = made.insert(group);
-            during("limit the cgroup", group.limit(&in_cgroup(limits)))?;
-            if matches!(content, Content::Booted(_)) {
-                during("lower its weight", group.weigh(Weight::Idle))?;
-            }
-            if in_force(Layer::CgroupEntry) {
-                entrances = during("open the cgroup", self.parents.entrances(group))?;
-            }
-            Some(&*group)
+            let group = made.insert(self.groups.pop().map_or_else(|| self.make_group(), Ok)?);
+            let is_booting = matches!(content, Content::Booted(_));
+            let weight = if is_booting { Weight::Idle } else { Weight::Usual };
+            during("limit the cgroup", group.limit(&in_cgroup(limits)).and_then(|()| group.weigh(weight)))?;
+            Some(group)
         };
         let (control, inner) = packets::pair()?;
-        let entered = group.filter(|_| in_force(Layer::CgroupEntry)).and_then(Group::unified);
+        let entered = group.as_deref().filter(|_| in_force(Layer::CgroupEntry)).and_then(Group::unified);
         // Who makes a user namespace pays for what is counted by user in it, such as pending signals and inotify's: else all
         // runs and the host's root would share one purse.
         let namespaces = namespaces(&NAMESPACES);
         let user = if in_force(Layer::UserNamespace) { INSIDE_ID } else { uid };
         let clear_groups = self.hello.first_uid.is_some() && in_force(Layer::Groups);
-        let cgroup = group.map(|_| format!("/{}/{}", self.parents.name, self.made));
+        let cgroup = group.as_deref().map(|group| self.parents.path(group));
         let room = limits.room();
         let ahead = match content {
             Content::Copy(zygote) => {
-                let (kinds, entrances) = entrances.counted();
-                let copied = Copied { payer, namespaces, room, user, clear_groups, cgroup, entrances: kinds };
+                let none = Entrances::default();
+                let (kinds, entrances) = group.as_deref().map_or(&none, |group| &group.entrances).counted();
+                let copied = Copied {
+                    payer,
+                    namespaces,
+                    room,
+                    user,
+                    clear_groups,
+                    cgroup,
+                    entrances: kinds,
+                    has_network: network.is_some(),
+                };
                 let fds: Vec<_> = [inner.as_raw_fd()]
                     .into_iter()
                     .chain(entrances)
+                    .chain(network.map(|network| network.namespace.as_raw_fd()))
                     .chain(entered.map(|directory| directory.as_raw_fd()))
                     .collect();
                 let (pid, pidfd) = during("copy an interpreter", zygote.copy(&Told::Copy(copied), &fds))?;
@@ -219,15 +277,18 @@ impl<'a> Worlds<'a> {
             Content::Booted(ahead) => Some(ahead),
             Content::Nothing => None,
         };
-        match during("make namespaces", sys::fork_as(payer, namespaces, entered))? {
+        let forked = match network {
+            Some(network) => self.networks.within(network, || sys::fork_as(payer, namespaces, entered)),
+            None => sys::fork_as(payer, namespaces, entered),
+        };
+        match during("make namespaces", forked)? {
             Fork::Child => {
                 be_init(World {
                     room,
                     control: inner,
-                    entrances,
+                    entrances: group.map(|group| mem::take(&mut group.entrances)).unwrap_or_default(),
                     seccomp: &self.hello.seccomp,
-                    landlock: self.landlock,
-                    shown: &self.hello.shown,
+                    landlock: &self.landlock,
                     cgroup,
                     outside: &self.outside,
                     user,
@@ -262,11 +323,23 @@ impl<'a> Worlds<'a> {
     pub(crate) fn settings(&self, step: usize) -> Settings {
         Settings {
             seccomp: self.hello.seccomp.clone(),
-            landlock: self.landlock,
+            landlock: self.landlock_version,
             shown: self.hello.shown.clone(),
             left_out: left_out(),
             step: u32::try_from(step).unwrap_or(u32::MAX),
         }
+    }
+
+    fn make_group(&mut self) -> io::Result<Group> {
+        self.made += 1;
+        let mut group = during("make a cgroup", self.parents.make_group(self.made.to_string()))?;
+        if in_force(Layer::CgroupEntry)
+            && let Err(error) = self.parents.open(&mut group)
+        {
+            self.parents.remove(&group).ok();
+            return during("open the cgroup", Err(error));
+        }
+        Ok(group)
     }
 
     /// A cgroup for a fork server, where there are cgroups.
@@ -274,8 +347,7 @@ impl<'a> Worlds<'a> {
         if self.parents.directories.is_empty() {
             return Ok(None);
         }
-        self.made += 1;
-        let group = during("make a cgroup", self.parents.make_group(self.made.to_string()))?;
+        let mut group = self.make_group()?;
         let limits =
             Limits { memory_bytes: limits.memory_bytes.max(ZYGOTE_MEMORY), processes: 64, ..*limits };
         match group.limit(&limits) {

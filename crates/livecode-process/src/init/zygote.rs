@@ -25,6 +25,10 @@ use crate::{
 const COPIES: u32 = 500;
 const AGE: Duration = Duration::from_secs(60);
 
+/// When another one begins to boot, which takes a while where all processors are busy.
+const COPIES_BEFORE: u32 = 300;
+const AGE_BEFORE: Duration = Duration::from_secs(45);
+
 /// How long it may take to answer.
 const ANSWER_MS: i32 = 2_000;
 
@@ -88,6 +92,11 @@ impl Zygote {
     /// Whether another one should take its place.
     pub(crate) fn is_worn_out(&self) -> bool {
         self.copies >= COPIES || self.began.elapsed() > AGE
+    }
+
+    /// Whether that one should boot by now.
+    pub(crate) fn is_ageing(&self) -> bool {
+        self.copies >= COPIES_BEFORE || self.began.elapsed() > AGE_BEFORE
     }
 
     pub(crate) fn is_stuck(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::{
     ffi::{c_char, c_int, c_long, c_uint, c_void},
     fs::File,
-    io::{self, Write},
+    io::{self, Read, Write},
     mem::size_of,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
@@ -81,6 +81,14 @@ pub(crate) fn remove_directory(directory: &OwnedFd, name: &str) -> io::Result<()
     let name = c_string(name)?;
     // SAFETY: a string that lives through the call.
     check(unsafe { unlinkat(directory.as_raw_fd(), name.as_ptr(), AT_REMOVEDIR) }).map(drop)
+}
+
+/// A short file of `/proc`, which its kernel makes anew for each call.
+pub(crate) fn read_at_once(path: &str) -> io::Result<String> {
+    let mut text = vec![0; 8192];
+    let len = File::open(path)?.read(&mut text)?;
+    text.truncate(len);
+    String::from_utf8(text).map_err(io::Error::other)
 }
 
 /// Names a file without opening it.
