@@ -10,7 +10,7 @@ use std::{
     fs,
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use census::{descendants, name};
@@ -200,9 +200,14 @@ async fn what_boots_for_seconds_waits() {
     languages.add(Language::new("x", "main.x", ["/usr/bin/perl", "-e", BUSY, "main.x"])).unwrap();
     let runner = Runner::new(sandbox.clone()).languages(languages);
     let spec = ExecutionSpec::new("x", "hi");
+    let (mut failures, mut last) = (0, Instant::now());
     while sandbox.warm_stats().hits == 0 {
         assert_eq!(runner.run(&spec).await.unwrap().captured.stdout, "hi");
-        assert_eq!(sandbox.warm_stats().failures, 0);
+        if sandbox.warm_stats().failures > failures {
+            // A machine that is busy with other things gives it next to nothing: then it's given up after a minute.
+            assert!(last.elapsed() > Duration::from_secs(50), "{:?}", last.elapsed());
+            (failures, last) = (sandbox.warm_stats().failures, Instant::now());
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Group {
     in_force: Option<(u64, u32, u32)>,
     weight: Weight,
     cpu_base_ns: u64,
-    /// Tells the peak since it was reset through it.
+    /// Tells the peak since it was reset through it; none where it can't be.
     peak: Option<File>,
     /// What was the peak of earlier steps, where it can't be reset.
     earlier_peak: Option<u64>,
@@ -147,6 +147,7 @@ impl Parents {
                 }
             }
         }
+        group.peak = group.open_peak().ok();
         Ok(group)
     }
 
@@ -354,17 +355,15 @@ impl Group {
     }
 
     /// On version 2 it's reset only for who reads it through the same open file.
-    fn reset_peak(&mut self) -> io::Result<()> {
-        let mut file = if let Some(file) = self.peak.take() {
-            file
-        } else {
-            let (directory, name) = self.peak_file().ok_or(io::ErrorKind::NotFound)?;
-            let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
-            OpenOptions::new().read(true).write(true).open(path)?
-        };
-        file.write_all(b"0")?;
-        self.peak = Some(file);
-        Ok(())
+    fn reset_peak(&self) -> io::Result<()> {
+        let mut file = self.peak.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        file.write_all(b"0")
+    }
+
+    fn open_peak(&self) -> io::Result<File> {
+        let (directory, name) = self.peak_file().ok_or(io::ErrorKind::NotFound)?;
+        let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+        OpenOptions::new().read(true).write(true).open(path)
     }
 
     fn peak_file(&self) -> Option<(&OwnedFd, &'static str)> {

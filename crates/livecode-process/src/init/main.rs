@@ -187,7 +187,8 @@ fn map_all_ids(helper: i32) -> io::Result<()> {
 /// Gives up, for good, all powers over the host but those over users and their files: what is root from here on is so in a
 /// user namespace of ours. An ordinary user's helper is from the beginning.
 fn leave_the_hosts_users(outer: &OwnedFd) -> io::Result<()> {
-    sys::unshare(sys::CLONE_NEWUSER)?;
+    // With mounts of its own, or it couldn't give a run's file system another size.
+    sys::unshare(sys::CLONE_NEWUSER | sys::CLONE_NEWNS)?;
     packets::send(outer, b"u")?;
     let mut said = [0; 256];
     let (len, _) = packets::receive(outer, &mut said)?;

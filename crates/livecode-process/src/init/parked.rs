@@ -52,11 +52,13 @@ pub(crate) struct Ahead<'a> {
     pub(crate) limits: &'a [Limits],
     /// The library, in memory.
     pub(crate) library: OwnedFd,
+    /// Of each step, init's end and the interpreter's: of the helper's network, for a program sees what sockets its own has.
+    pub(crate) controls: Vec<[OwnedFd; 2]>,
 }
 
 impl Ahead<'_> {
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
-        [&self.booted, &self.library].into_iter().chain(&self.archive)
+        [&self.booted, &self.library].into_iter().chain(&self.archive).chain(self.controls.iter().flatten())
     }
 
     /// With the lowest numbers that are free: those that interpreters know are nobody else's.
@@ -64,6 +66,9 @@ impl Ahead<'_> {
         self.booted = self.booted.try_clone()?;
         self.archive = self.archive.as_ref().map(OwnedFd::try_clone).transpose()?;
         self.library = self.library.try_clone()?;
+        for end in self.controls.iter_mut().flatten() {
+            *end = end.try_clone()?;
+        }
         Ok(())
     }
 }
@@ -105,6 +110,7 @@ pub(crate) fn with_library<T>(
 pub(crate) fn boot(
     world: &World<'_>,
     ahead: &Ahead<'_>,
+    controls: Vec<[OwnedFd; 2]>,
     landlock: Option<&OwnedFd>,
 ) -> io::Result<Vec<Option<Parked>>> {
     let booted = during("read what boots ahead", read_booted(&ahead.booted))?;
@@ -113,11 +119,12 @@ pub(crate) fn boot(
             .steps
             .iter()
             .zip(ahead.limits)
+            .zip(controls)
             .enumerate()
-            .map(|(index, (command, limits))| {
+            .map(|(index, ((command, limits), controls))| {
                 let is_compiler = index + 1 < ahead.limits.len();
                 let archive = ahead.archive.as_ref().filter(|_| is_compiler);
-                let start = |command| start(world, ahead, archive, landlock, command, limits);
+                let start = |command| start(world, ahead, archive, landlock, command, limits, controls);
                 command.as_ref().map(start).transpose()
             })
             .collect();
@@ -139,9 +146,9 @@ fn start(
     landlock: Option<&OwnedFd>,
     command: &Command,
     limits: &Limits,
+    [control, theirs]: [OwnedFd; 2],
 ) -> io::Result<Booting> {
     let (path, argv, env) = strings(command)?;
-    let (control, theirs) = packets::pair()?;
     let (nothing, input) = io::pipe()?;
     let (output, written) = io::pipe()?;
     let (nothing, written) = (OwnedFd::from(nothing), OwnedFd::from(written));
@@ -168,7 +175,7 @@ fn start(
             sys::exit(127)
         }
         Fork::Parent { pid, .. } => {
-            drop(report);
+            drop((report, theirs));
             let mut said = String::new();
             trouble.read_to_string(&mut said)?;
             if said.is_empty() {

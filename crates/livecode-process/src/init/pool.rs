@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    packets,
     parked::Ahead,
     protocol::{Counters, Kind, Limits},
     worlds::Vacant,
@@ -262,7 +263,13 @@ impl Known {
     pub(crate) fn ahead(&self, library: &OwnedFd) -> io::Result<Ahead<'_>> {
         let archive = self.archive.as_ref().map(OwnedFd::try_clone).transpose()?;
         let (booted, library) = (self.booted.try_clone()?, library.try_clone()?);
-        Ok(Ahead { booted, archive, limits: &self.kind.steps, library })
+        let controls = self
+            .kind
+            .steps
+            .iter()
+            .map(|_| packets::pair().map(<[OwnedFd; 2]>::from))
+            .collect::<io::Result<_>>()?;
+        Ok(Ahead { booted, archive, limits: &self.kind.steps, library, controls })
     }
 
     pub(crate) fn limits(&self) -> Option<&Limits> {

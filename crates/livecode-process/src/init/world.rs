@@ -206,8 +206,9 @@ fn live(world: &mut World<'_>) -> io::Result<Next> {
     if in_force(Layer::Verify) {
         during("check the confinement", verify(world.outside))?;
     }
+    let controls = world.ahead.as_mut().map(|ahead| mem::take(&mut ahead.controls)).unwrap_or_default();
     let mut parked = match &world.ahead {
-        Some(ahead) => parked::boot(world, ahead, landlock.as_ref())?.into_iter(),
+        Some(ahead) => parked::boot(world, ahead, controls, landlock.as_ref())?.into_iter(),
         None => Vec::new().into_iter(),
     };
     let given = [sys::open_path("/work")?, File::open("/proc/self/ns/mnt")?.into()];

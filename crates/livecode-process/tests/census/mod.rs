@@ -193,8 +193,8 @@ impl Census {
     /// Whether all is as it was, but for how many worlds wait.
     fn is_like(&self, before: &Self) -> bool {
         /// As many of the helper's descriptors, at the least and at the most, are for one world: its socket, its init, its
-        /// files, and its cgroups.
-        const OF_EACH_WORLD: RangeInclusive<usize> = 4..=12;
+        /// files, its network, and its cgroups.
+        const OF_EACH_WORLD: RangeInclusive<usize> = 4..=20;
         let (least, most) = if self.waiting < before.waiting { (self, before) } else { (before, self) };
         let (more, descriptors) =
             (most.waiting - least.waiting, most.descriptors.checked_sub(least.descriptors));
