@@ -72,6 +72,7 @@ mod tests {
             include_str!("queue/jobs.rs"),
             include_str!("queue/claims.rs"),
             include_str!("queue/leases.rs"),
+            include_str!("queue/turns.rs"),
         ];
         let sandbox = [
             include_str!("sandbox/mod.rs"),
