@@ -66,6 +66,7 @@ mod tests {
             include_str!("store/log.rs"),
             include_str!("store/followers.rs"),
             include_str!("store/list.rs"),
+            include_str!("store/retention.rs"),
         ];
         let queue = [
             include_str!("queue/mod.rs"),
