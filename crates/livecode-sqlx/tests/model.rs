@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use livecode_core::{
     Change, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job, Lease, ListQuery,
-    MemoryQueue, MemoryStore, Outcome, Output, Owner, PageStart, Queue, Result, Revision, Seq, Session,
-    SessionId, Source, Stdio, Store, Termination, Timestamp,
+    MemoryQueue, MemoryStore, Outcome, Output, Owner, PageStart, PruneQuery, Queue, Result, Revision, Seq,
+    Session, SessionId, Source, Stdio, Store, Termination, Timestamp,
 };
 use livecode_sqlx::Sqlite;
 use proptest::{collection::vec, option, prelude::*};
@@ -82,6 +82,11 @@ enum StoreStep {
         session: Option<usize>,
         open_before: Option<i64>,
         page: PageKind,
+        limit: usize,
+    },
+    Prune {
+        ended_before: i64,
+        keep: usize,
         limit: usize,
     },
 }
@@ -170,6 +175,8 @@ fn store_step() -> impl Strategy<Value = StoreStep> {
             .prop_map(|(execution, after, status_only)| Read { execution, after, status_only }),
         3 => (option::of(0..2usize), option::of(index.clone()), option::of(0..60i64), page, limit)
             .prop_map(|(owner, session, open_before, page, limit)| List { owner, session, open_before, page, limit }),
+        1 => (0..60i64, prop_oneof![0..3usize, Just(usize::MAX)], 1..5usize)
+            .prop_map(|(ended_before, keep, limit)| Prune { ended_before, keep, limit }),
     ]
 }
 
@@ -317,6 +324,14 @@ impl<S: Store> Stores<S> {
                     limit,
                 };
                 same(self.memory.list(&query).await, self.sqlite.list(&query).await).unwrap();
+            }
+            StoreStep::Prune { ended_before, keep, limit } => {
+                let ended_before = Timestamp::from_millis(ended_before).unwrap();
+                let mut query = PruneQuery { ended_before, keep_per_session: keep, after: None, limit };
+                for _ in 0..2 {
+                    query.after =
+                        same(self.memory.prune(&query).await, self.sqlite.prune(&query).await).unwrap().last;
+                }
             }
         }
     }
