@@ -17,8 +17,8 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, future::join_all};
 use livecode_core::{
     Change, Clock, ErrorKind, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job,
-    ListQuery, Outcome, Output, Owner, Queue, Seq, Session, Source, State, Stdio, Store, SystemClock,
-    Termination,
+    ListQuery, Outcome, Output, Owner, PruneQuery, Queue, Seq, Session, Source, State, Stdio, Store,
+    SystemClock, Termination,
 };
 use livecode_sqlx::{Sqlite, SqliteQueue, SqliteStore};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -375,6 +375,26 @@ async fn what_has_ended_is_never_changed() {
         .await;
     assert!(by_hand.unwrap_err().to_string().contains("never changes"));
     assert_eq!(store.get(execution.id).await.unwrap(), execution);
+}
+
+#[tokio::test]
+async fn what_is_pruned_leaves_no_row_behind() {
+    let (_directory, url) = place();
+    let (store, _) = open(&url).await;
+    let mut execution = execution();
+    store.insert(&execution, &spec()).await.unwrap();
+    live(&store, &mut execution).await;
+    let ended_before = SystemClock.now().saturating_add(LONG);
+    let all = PruneQuery { ended_before, keep_per_session: 0, after: None, limit: 9 };
+    assert_eq!(store.prune(&all).await.unwrap().deleted, 1);
+    let rows: i64 = sqlx::query_scalar(
+        "SELECT (SELECT count(*) FROM execution) + (SELECT count(*) FROM spec) + (SELECT count(*) FROM event)
+             + (SELECT count(*) FROM output)",
+    )
+    .fetch_one(&mut raw(&url).await)
+    .await
+    .unwrap();
+    assert_eq!(rows, 0);
 }
 
 #[tokio::test]
