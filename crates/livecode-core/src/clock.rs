@@ -40,6 +40,13 @@ impl Timestamp {
         Self(self.0.saturating_add(millis).min(jiff::Timestamp::MAX.as_millisecond()))
     }
 
+    /// This moment and `duration` less, at least the beginning of the year -9999.
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis).max(jiff::Timestamp::MIN.as_millisecond()))
+    }
+
     /// The time from `earlier` to this moment, zero where `earlier` is later.
     pub fn duration_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

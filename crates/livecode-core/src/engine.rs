@@ -14,12 +14,15 @@ use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
     Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId,
-    ExecutionSpec, Follow, Languages, ListQuery, Owner, PageStart, Queue, QueueStats, Result, Revision,
-    RevisionHead, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
+    ExecutionSpec, Follow, Languages, ListQuery, Owner, PageStart, PruneQuery, Queue, QueueStats, Result,
+    Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
 };
 
 /// How often a change is tried anew when somebody else changed the same record first.
 const CONTENDED_TRIES: usize = 32;
+
+/// How many executions are looked at, and deleted, at a time: some milliseconds' work.
+const PRUNE_BATCH: usize = 50;
 
 /// Sessions and executions over a [`Store`] and a [`Queue`].
 ///
@@ -297,6 +300,35 @@ impl Engine {
             }
         }
         Err(contended("execution", id))
+    }
+
+    /// Deletes executions that ended longer ago than `older_than`, whosever they are, with what was asked of them and what they
+    /// wrote, but for the newest `keep_per_session` of each session; gives back how many. Their idempotency keys are free
+    /// again: a request that is repeated after that runs again. Sessions and their autosave history stay.
+    ///
+    /// It works in small batches, between which everything else goes on, and several processes may do it at the same time.
+    /// Where it fails or is dropped, what it has deleted until then is deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) in the view of one owner.
+    pub async fn prune(&self, older_than: Duration, keep_per_session: usize) -> Result<u64> {
+        if let Some(owner) = &self.owner {
+            return Err(Error::unsupported(format!(
+                "the view of owner '{owner}' can't prune, which is for all owners: call it on the engine itself"
+            )));
+        }
+        let ended_before = self.parts.clock.now().saturating_sub(older_than);
+        let mut query = PruneQuery { ended_before, keep_per_session, after: None, limit: PRUNE_BATCH };
+        let mut deleted = 0;
+        loop {
+            let pruned = self.parts.store.prune(&query).await?;
+            deleted += pruned.deleted as u64;
+            if pruned.last.is_none() {
+                return Ok(deleted);
+            }
+            query.after = pruned.last;
+        }
     }
 
     /// Whether the store answers.

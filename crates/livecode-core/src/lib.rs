@@ -48,6 +48,6 @@ pub use self::{
     session::{Revision, RevisionHead, Session, SessionRevision, SessionStatus, Source},
     spec::{ExecutionSpec, SourceFile},
     state::{State, Transition},
-    store::{Captured, Follow, Inserted, ListQuery, PageStart, Store},
+    store::{Captured, Follow, Inserted, ListQuery, PageStart, PruneQuery, Pruned, Store},
     worker::Worker,
 };

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::{ExecutionId, Result};
+use crate::{ExecutionId, Owner, Result};
 
 /// A wish that an attempt be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,9 +14,11 @@ pub struct Job {
     pub id: ExecutionId,
     /// Which attempt.
     pub attempt: u32,
+    /// Whose it is: among jobs of one priority the owners take turns.
+    pub owner: Owner,
     /// Not before this has passed.
     pub delay: Duration,
-    /// Higher is served first; in the order of arrival among equals.
+    /// Higher is served first, whosever it is.
     pub priority: i16,
 }
 
@@ -51,16 +53,27 @@ pub struct QueueStats {
 /// [`Unavailable`](crate::ErrorKind::Unavailable), and may be repeated then. A queue may lose jobs when its medium loses
 /// its memory; the worker's sweep pushes them again.
 ///
+/// **Fairness.** The highest priority is served first, and within a priority the owners take turns: however much one of them
+/// has queued, another's only job is served after a claim or two. A job is given its *turn*, a number, when it begins to
+/// wait: when it's pushed, or when its delay has passed. The number is one more than the highest of its owner's other
+/// waiting jobs of its priority, but no less than the lowest that anybody has there (0 where none waits), so that nobody
+/// saves turns up. Jobs are served by turn, and by arrival where that is the same. So a claim is a read off the head of one
+/// index, and nothing is kept of what was served. Jobs of one push begin to wait one after the other. Pushes at the same time
+/// needn't know of each other and may give equal turns, and that a delay or a lease is over may be noticed only by the next
+/// claim.
+///
 /// The suite in `conformance::queue` (feature `conformance`) holds every clause; run it on a queue of your own.
 #[async_trait]
 pub trait Queue: fmt::Debug + Send + Sync + 'static {
     /// Adds jobs, all or none. Of an execution that the queue has a job for, waiting or leased: a higher attempt replaces
-    /// it, leases of it are void then; the same or a lower attempt changes nothing. So pushing twice is harmless.
+    /// it and takes a new turn, leases of it are void then; the same or a lower attempt changes nothing. So pushing twice is
+    /// harmless.
     async fn push(&self, jobs: &[Job]) -> Result<()>;
 
-    /// Takes up to `max` jobs whose delay has passed, by priority and then by arrival, each for `lease`. Where there are
-    /// none, waits for one, at most `wait`, and gives back none when that is up. A job whose lease lapses counts as
-    /// arrived when it was pushed. No job is lost where this future is dropped: at worst it comes back when a lease lapses.
+    /// Takes up to `max` jobs whose delay has passed, by priority, turn and arrival, each for `lease`. Where there are none,
+    /// waits for one, at most `wait`, and gives back none when that is up. A job whose lease lapses waits again, with the
+    /// turn and the arrival that it had. No job is lost where this future is dropped: at worst it comes back when a lease
+    /// lapses.
     async fn claim(&self, max: usize, wait: Duration, lease: Duration) -> Result<Vec<Lease>>;
 
     /// Lets each lease end `by` from now, and gives back those that can't: they lapsed and were claimed by somebody else,

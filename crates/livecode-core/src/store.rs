@@ -59,6 +59,28 @@ impl Default for PageStart {
     }
 }
 
+/// Which executions [`Store::prune`] looks at, and which of them it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PruneQuery {
+    /// Only those that ended before this moment.
+    pub ended_before: Timestamp,
+    /// Not the newest so many of each session: by id, those that haven't ended included.
+    pub keep_per_session: usize,
+    /// From the earliest end on, or after the place where an earlier call stopped.
+    pub after: Option<(Timestamp, ExecutionId)>,
+    /// Looks at so many at most; 0 is none.
+    pub limit: usize,
+}
+
+/// What [`Store::prune`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// How many executions it deleted.
+    pub deleted: usize,
+    /// The end and the id of the last one it looked at: there may be more after it. None where there are no more.
+    pub last: Option<(Timestamp, ExecutionId)>,
+}
+
 /// What a program has written so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captured {
@@ -146,4 +168,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Executions that match `query`, as of one moment. A record that can't be read any more is left out and doesn't
     /// count: one damaged row must not hide all others from a sweep.
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>>;
+
+    /// Deletes executions that have ended, with all that was asked of them and their logs, in the order of their ends and
+    /// then of their ids; their idempotency keys are free again. Takes as long as it takes to look at `query.limit` of them,
+    /// however long the history, and holds up no other call for longer than deleting them does. Sessions and their revisions
+    /// stay. Who is reading a log while it's deleted gets `NotFound`, or its end without what is gone.
+    async fn prune(&self, query: &PruneQuery) -> Result<Pruned>;
 }

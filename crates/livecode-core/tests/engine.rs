@@ -5,8 +5,9 @@
 use std::{sync::Arc, time::Duration};
 
 use livecode_core::{
-    Accepted, Ceiling, Edit, Engine, ErrorKind, ExecutionSpec, LimitRequest, Limits, MemoryQueue,
-    MemoryStore, Result, Revision, RunOptions, SessionId, SourceFile,
+    Accepted, Ceiling, Clock, Edit, Engine, ErrorKind, ExecutionId, ExecutionSpec, LimitRequest, Limits,
+    MemoryQueue, MemoryStore, Owner, Result, Revision, RunOptions, SessionId, SourceFile, SystemClock,
+    conformance::ManualClock,
 };
 
 fn engine() -> Engine {
@@ -138,4 +139,59 @@ async fn a_run_is_delayed_by_a_day_at_most() {
     delayed(day).await.unwrap();
     let longer = delayed(day + Duration::from_millis(1)).await;
     assert_eq!(kind(longer), Some(ErrorKind::InvalidArgument));
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Queues a program and cancels it, which is its end.
+async fn end(engine: &Engine) -> ExecutionId {
+    let run = engine.run(ExecutionSpec::new("python", "1"), RunOptions::default()).await.unwrap();
+    engine.cancel(run.execution.id).await.unwrap().id
+}
+
+#[tokio::test]
+async fn pruning_takes_all_that_ended_longer_ago_than_asked_and_nothing_else() {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let engine = engine().clock(clock.clone());
+    let alice = engine.for_owner(Owner::new("alice").unwrap());
+    let queued = engine.run(ExecutionSpec::new("python", "1"), RunOptions::default()).await.unwrap();
+    let mut old = Vec::new();
+    for _ in 0..120 {
+        old.push(end(&alice).await);
+    }
+    clock.advance(HOUR);
+    let recent = end(&alice).await;
+    assert_eq!(engine.prune(HOUR, 0).await.unwrap(), 0, "they ended an hour ago, not longer");
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(engine.prune(Duration::MAX, 0).await.unwrap(), 0);
+    assert_eq!(engine.prune(HOUR, 0).await.unwrap(), 120);
+    for id in old {
+        assert_eq!(kind(alice.execution(id).await), Some(ErrorKind::NotFound));
+    }
+    for id in [recent, queued.execution.id] {
+        engine.execution(id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_key_of_what_was_pruned_runs_anew() {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let engine = engine().clock(clock.clone());
+    let id = session(&engine).await;
+    let first = run(&engine, id, source("a")).await.unwrap().execution.id;
+    engine.cancel(first).await.unwrap();
+    clock.advance(HOUR);
+    assert_eq!(engine.prune(Duration::ZERO, 1).await.unwrap(), 0, "the session keeps its newest");
+    assert!(!run(&engine, id, source("a")).await.unwrap().new);
+    assert_eq!(engine.prune(Duration::ZERO, 0).await.unwrap(), 1);
+    assert!(run(&engine, id, source("b")).await.unwrap().new);
+}
+
+#[tokio::test]
+async fn the_view_of_one_owner_prunes_nothing() {
+    let engine = engine();
+    let alice = engine.for_owner(Owner::new("alice").unwrap());
+    let id = end(&alice).await;
+    assert_eq!(kind(alice.prune(Duration::ZERO, 0).await), Some(ErrorKind::Unsupported));
+    alice.execution(id).await.unwrap();
 }

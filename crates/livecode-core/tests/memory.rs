@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use livecode_core::{Clock, ExecutionId, Job, MemoryQueue, Queue, SystemClock};
+use livecode_core::{Clock, ExecutionId, Job, MemoryQueue, Owner, Queue, SystemClock};
 use tokio::time::{Instant, advance};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn job(delay: Duration) -> Job {
-    Job { id: ExecutionId::generate(SystemClock.now()), attempt: 1, delay, priority: 0 }
+    Job {
+        id: ExecutionId::generate(SystemClock.now()),
+        attempt: 1,
+        owner: Owner::anonymous(),
+        delay,
+        priority: 0,
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,9 +2,12 @@
 #![cfg(feature = "sqlite")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use livecode_core::{
-    Clock, ErrorKind, Execution, ExecutionSpec, Inserted, ListQuery, Owner, PageStart, Store, SystemClock,
+    Clock, ErrorKind, Execution, ExecutionSpec, Inserted, ListQuery, Owner, PageStart, Queue, Store,
+    SystemClock,
 };
 use livecode_sqlx::Sqlite;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -47,6 +50,40 @@ async fn a_new_file_may_be_opened_by_many_at_once() {
     let journal: String =
         sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut raw(&url).await).await.unwrap();
     assert_eq!(journal, "wal");
+}
+
+#[tokio::test]
+async fn what_an_older_schema_had_queued_is_served_by_turn() {
+    let (_directory, url) = place();
+    let mut old = raw(&url).await;
+    sqlx::raw_sql(include_str!("../migrations/sqlite/1_initial.sql")).execute(&mut old).await.unwrap();
+    sqlx::raw_sql("PRAGMA application_id = 0x6c697665; PRAGMA user_version = 1")
+        .execute(&mut old)
+        .await
+        .unwrap();
+    let mut ids = Vec::new();
+    for (owner, state) in
+        [("a", "WAITING"), ("a", "DELAYED"), ("a", "WAITING"), ("b", "WAITING"), ("a", "WAITING")]
+    {
+        let id = execution().id;
+        sqlx::query(
+            "INSERT INTO execution (id, owner, language, priority, state, attempt, failures, version, run_after,
+                 created_at, last_seq) VALUES (?1, ?2, 'python', 0, 'QUEUED', 1, 0, 1, 0, 0, 1);
+             INSERT INTO job (execution_id, attempt, priority, state, due_at) VALUES (?1, 1, 0, ?3, 0)",
+        )
+        .bind(id.as_uuid())
+        .bind(owner)
+        .bind(state)
+        .execute(&mut old)
+        .await
+        .unwrap();
+        ids.push(id);
+    }
+    drop(old);
+    let queue = Sqlite::open(&url).await.unwrap().store_and_queue().1;
+    let claimed = queue.claim(9, Duration::ZERO, Duration::from_secs(60)).await.unwrap();
+    let claimed: Vec<_> = claimed.iter().map(|lease| lease.id).collect();
+    assert_eq!(claimed, [0, 3, 2, 4, 1].map(|index: usize| ids[index]), "the delayed one waits from now on");
 }
 
 #[tokio::test]
@@ -122,8 +159,7 @@ async fn a_damaged_record_is_our_failure_and_hides_no_other() {
         sqlx::query(damage).bind(damaged.id.as_uuid()).execute(&mut file).await.unwrap();
         assert_eq!(store.get(damaged.id).await.unwrap_err().kind(), ErrorKind::Internal);
     }
-    for open_since_before in [None, Some(SystemClock.now().saturating_add(std::time::Duration::from_secs(1)))]
-    {
+    for open_since_before in [None, Some(SystemClock.now().saturating_add(Duration::from_secs(1)))] {
         for limit in [2, 9] {
             let page = PageStart::After(None);
             let query = ListQuery { open_since_before, page, limit, ..ListQuery::default() };

@@ -17,8 +17,8 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, future::join_all};
 use livecode_core::{
     Change, Clock, ErrorKind, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job,
-    ListQuery, Outcome, Output, Owner, Queue, Seq, Session, Source, State, Stdio, Store, SystemClock,
-    Termination,
+    ListQuery, Outcome, Output, Owner, PruneQuery, Queue, Seq, Session, Source, State, Stdio, Store,
+    SystemClock, Termination,
 };
 use livecode_sqlx::{Sqlite, SqliteQueue, SqliteStore};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -232,13 +232,32 @@ async fn inserting_makes_the_job_claimable_and_pushing_it_again_changes_nothing(
     later.run_after = later.created_at.saturating_add(LONG);
     for execution in [&early, &urgent, &later] {
         store.insert(execution, &spec()).await.unwrap();
-        queue.push(&[Job { id: execution.id, attempt: 1, delay: NO, priority: 0 }]).await.unwrap();
+        let job = Job { id: execution.id, attempt: 1, owner: Owner::anonymous(), delay: NO, priority: 0 };
+        queue.push(&[job]).await.unwrap();
     }
     let stats = queue.stats().await.unwrap();
     assert_eq!((stats.waiting, stats.delayed, stats.leased), (2, 1, 0));
     let claimed = queue.claim(9, NO, LONG).await.unwrap();
     let claimed: Vec<_> = claimed.iter().map(|lease| (lease.id, lease.attempt)).collect();
     assert_eq!(claimed, [(urgent.id, 1), (early.id, 1)]);
+}
+
+#[tokio::test]
+async fn a_run_is_claimed_at_once_beside_a_hundred_thousand_of_another_owner() {
+    let (_directory, url) = place();
+    let (store, queue) = open(&url).await;
+    let id = || ExecutionId::generate(SystemClock.now());
+    let job = |_| Job { id: id(), attempt: 1, owner: Owner::new("a").unwrap(), delay: NO, priority: 0 };
+    for _ in 0..20 {
+        queue.push(&(0..5_000).map(job).collect::<Vec<_>>()).await.unwrap();
+    }
+    for owner in ["b", "c", "b"] {
+        let only = Execution::new(Owner::new(owner).unwrap(), "python", SystemClock.now());
+        store.insert(&only, &spec()).await.unwrap();
+        let claims = join_all((0..2).map(|_| queue.claim(1, NO, LONG))).await;
+        assert!(claims.into_iter().any(|leases| leases.unwrap()[0].id == only.id), "{owner} waits");
+    }
+    assert_eq!(queue.stats().await.unwrap().waiting, 99_997);
 }
 
 #[tokio::test]
@@ -356,6 +375,26 @@ async fn what_has_ended_is_never_changed() {
         .await;
     assert!(by_hand.unwrap_err().to_string().contains("never changes"));
     assert_eq!(store.get(execution.id).await.unwrap(), execution);
+}
+
+#[tokio::test]
+async fn what_is_pruned_leaves_no_row_behind() {
+    let (_directory, url) = place();
+    let (store, _) = open(&url).await;
+    let mut execution = execution();
+    store.insert(&execution, &spec()).await.unwrap();
+    live(&store, &mut execution).await;
+    let ended_before = SystemClock.now().saturating_add(LONG);
+    let all = PruneQuery { ended_before, keep_per_session: 0, after: None, limit: 9 };
+    assert_eq!(store.prune(&all).await.unwrap().deleted, 1);
+    let rows: i64 = sqlx::query_scalar(
+        "SELECT (SELECT count(*) FROM execution) + (SELECT count(*) FROM spec) + (SELECT count(*) FROM event)
+             + (SELECT count(*) FROM output)",
+    )
+    .fetch_one(&mut raw(&url).await)
+    .await
+    .unwrap();
+    assert_eq!(rows, 0);
 }
 
 #[tokio::test]

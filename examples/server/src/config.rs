@@ -108,6 +108,11 @@ pub struct Config {
     #[arg(long, env, default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     pub lease_ms: u64,
 
+    /// Days for which executions that have ended are kept; processes that run programs delete older ones, of all sessions, with
+    /// their output. Sessions stay (default: forever)
+    #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub retain_days: Option<u32>,
+
     /// A TOML file with more languages, as `[[language]]` tables
     #[arg(long, env, value_name = "FILE")]
     pub languages: Option<PathBuf>,
@@ -268,6 +273,11 @@ impl Config {
             Some(workers) => usize::from(workers),
             None => std::thread::available_parallelism().map_or(1, usize::from),
         }
+    }
+
+    /// How long executions that have ended are kept; none is forever.
+    pub fn retain(&self) -> Option<Duration> {
+        self.retain_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60))
     }
 
     /// How long a worker that says nothing is believed to live.

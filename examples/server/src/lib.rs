@@ -16,6 +16,7 @@ mod local;
 mod page;
 mod parts;
 mod problem;
+mod retention;
 mod serve;
 mod sessions;
 mod warm;
@@ -24,5 +25,6 @@ pub use self::{
     app::{App, app, worker_app},
     config::{Config, Database, Isolation, QueueKind, Role},
     parts::Parts,
+    retention::prune_forever,
     serve::{Shutdown, serve},
 };

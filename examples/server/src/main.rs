@@ -10,7 +10,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use livecode::{Engine, Error, Result, Worker};
-use livecode_server::{App, Config, Parts, Role, Shutdown, app, serve, worker_app};
+use livecode_server::{App, Config, Parts, Role, Shutdown, app, prune_forever, serve, worker_app};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -59,7 +59,7 @@ async fn run(config: &Config) -> Result<()> {
         .ceiling(config.ceiling())
         .max_queued(config.max_queued);
     let shutdown = Shutdown::default();
-    let state = App::new(engine, runner.clone(), shutdown.clone());
+    let state = App::new(engine.clone(), runner.clone(), shutdown.clone());
     let listener = listen(config).await?;
     let router = match config.role {
         Role::All | Role::Api => app(state.clone()),
@@ -77,9 +77,13 @@ async fn run(config: &Config) -> Result<()> {
             .max_attempts(config.max_attempts)
             .grace(GRACE)
     });
+    let retain = config.retain();
     let workers = async move {
         match worker {
-            Some(worker) => worker.run(draining).await,
+            Some(worker) => tokio::select! {
+                () = worker.run(draining) => {}
+                () = prune_forever(engine, retain) => {}
+            },
             None => draining.cancelled().await,
         }
     };

@@ -12,6 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use livecode::{
+    Change, Clock, Execution, ExecutionId, ExecutionSpec, Owner, Store, SystemClock, sqlx::Sqlite,
+};
 use serde_json::{Value, json};
 
 /// A running server. Killed on drop.
@@ -124,6 +127,31 @@ fn a_program_is_compiled_once_unless_the_operator_says_otherwise() {
         assert_eq!(drawn.len(), draws, "{drawn:?}");
         server.kill();
     }
+}
+
+/// Puts in an execution that ended so many days ago.
+async fn ended_days_ago(store: &impl Store, days: u64) -> ExecutionId {
+    let at = SystemClock.now().saturating_sub(Duration::from_secs(days * 24 * 60 * 60));
+    let mut execution = Execution::new(Owner::anonymous(), "python", at);
+    store.insert(&execution, &ExecutionSpec::new("python", "1")).await.unwrap();
+    execution.apply(Change::RequestCancel, at).unwrap();
+    store.update(&execution, &[]).await.unwrap();
+    execution.id
+}
+
+#[test]
+fn what_ended_before_the_days_to_retain_is_deleted_and_the_rest_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/livecode.db", directory.path().display());
+    let [old, recent] = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let store = Sqlite::open(&url).await.unwrap().store();
+        [ended_days_ago(&store, 3).await, ended_days_ago(&store, 1).await]
+    });
+    let server = Server::start(directory.path(), &[("RETAIN_DAYS", "2")]);
+    while server.get(&format!("/executions/{old}")).0 != 404 {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(server.get(&format!("/executions/{recent}")).0, 200);
 }
 
 #[test]

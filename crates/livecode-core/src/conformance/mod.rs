@@ -66,12 +66,14 @@ mod tests {
             include_str!("store/log.rs"),
             include_str!("store/followers.rs"),
             include_str!("store/list.rs"),
+            include_str!("store/retention.rs"),
         ];
         let queue = [
             include_str!("queue/mod.rs"),
             include_str!("queue/jobs.rs"),
             include_str!("queue/claims.rs"),
             include_str!("queue/leases.rs"),
+            include_str!("queue/turns.rs"),
         ];
         let sandbox = [
             include_str!("sandbox/mod.rs"),

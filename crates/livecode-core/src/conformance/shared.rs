@@ -123,7 +123,14 @@ pub async fn a_worker_and_its_successor_are_told_apart_across_processes(stores: 
 const LONG: Duration = Duration::from_secs(50);
 
 fn jobs(count: usize) -> Vec<Job> {
-    (0..count).map(|_| Job { id: execution().id, attempt: 1, delay: Duration::ZERO, priority: 0 }).collect()
+    let job = || Job {
+        id: execution().id,
+        attempt: 1,
+        owner: Owner::anonymous(),
+        delay: Duration::ZERO,
+        priority: 0,
+    };
+    (0..count).map(|_| job()).collect()
 }
 
 /// A claim that waits gets what another process pushes, long before its wait is up.

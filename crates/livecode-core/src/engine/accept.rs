@@ -185,6 +185,7 @@ impl Engine {
         let job = Job {
             id: execution.id,
             attempt: execution.attempt,
+            owner: execution.owner.clone(),
             delay: execution.run_after.duration_since(execution.created_at),
             priority: execution.priority,
         };

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::Mutex,
     time::Duration,
@@ -16,7 +16,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::lock;
-use crate::{ExecutionId, Job, Lease, Queue, QueueStats, Result};
+use crate::{ExecutionId, Job, Lease, Owner, Queue, QueueStats, Result};
 
 /// What "never" is for a timer that can't be reckoned: longer than any process lives.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -32,7 +32,8 @@ const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 ///
 /// let queue = MemoryQueue::new();
 /// let id = ExecutionId::generate(SystemClock.now());
-/// queue.push(&[Job { id, attempt: 1, delay: Duration::ZERO, priority: 0 }]).await.unwrap();
+/// let job = Job { id, attempt: 1, owner: Owner::anonymous(), delay: Duration::ZERO, priority: 0 };
+/// queue.push(&[job]).await.unwrap();
 /// let leases = queue.claim(8, Duration::from_secs(1), Duration::from_secs(15)).await.unwrap();
 /// assert_eq!(leases[0].id, id);
 /// queue.ack(&leases).await.unwrap();
@@ -49,8 +50,10 @@ pub struct MemoryQueue {
 struct Jobs {
     by_id: HashMap<ExecutionId, Entry>,
     /// Where the entry of each job stands: exactly one of `waiting`, `delayed` and `leased`.
-    waiting: BTreeSet<(Reverse<i16>, u64, ExecutionId)>,
-    /// The waiting ones again, by the moment since when.
+    waiting: BTreeMap<(Reverse<i16>, Turn, u64), ExecutionId>,
+    /// The waiting ones again: each owner's of each priority, by turn and arrival.
+    turns: BTreeSet<(Owner, i16, Turn, u64)>,
+    /// And by the moment since when.
     ages: BTreeSet<(Instant, ExecutionId)>,
     delayed: BTreeSet<(Instant, ExecutionId)>,
     leased: BTreeSet<(Instant, ExecutionId)>,
@@ -58,9 +61,15 @@ struct Jobs {
     claims: u64,
 }
 
+/// When a job is served among those of its priority, see [`Queue`].
+type Turn = u64;
+
 struct Entry {
     attempt: u32,
+    owner: Owner,
     priority: i16,
+    /// Given when it begins to wait.
+    turn: Turn,
     arrival: u64,
     /// Of the latest claim. It outlives the lease: until the next claim its holder may extend or acknowledge.
     token: Option<Uuid>,
@@ -160,8 +169,14 @@ impl Jobs {
     fn advance(&mut self, now: Instant) {
         while let Some((since, id)) = self.next_change()
             && since <= now
+            && let Some(entry) = self.remove(id)
         {
-            self.place(id, Place::Waiting { since });
+            match entry.place {
+                Place::Delayed { .. } => self.begin_to_wait(id, entry, since),
+                Place::Leased { .. } | Place::Waiting { .. } => {
+                    self.insert(id, Entry { place: Place::Waiting { since }, ..entry });
+                }
+            }
         }
     }
 
@@ -176,28 +191,42 @@ impl Jobs {
         }
         self.remove(job.id);
         self.arrivals += 1;
-        let place = if job.delay.is_zero() {
-            Place::Waiting { since: now }
-        } else {
-            Place::Delayed { until: later(now, job.delay) }
+        let entry = Entry {
+            attempt: job.attempt,
+            owner: job.owner.clone(),
+            priority: job.priority,
+            turn: 0,
+            arrival: self.arrivals,
+            token: None,
+            place: Place::Delayed { until: later(now, job.delay) },
         };
-        self.insert(
-            job.id,
-            Entry {
-                attempt: job.attempt,
-                priority: job.priority,
-                arrival: self.arrivals,
-                token: None,
-                place,
-            },
-        );
+        if job.delay.is_zero() {
+            self.begin_to_wait(job.id, entry, now);
+        } else {
+            self.insert(job.id, entry);
+        }
+    }
+
+    fn begin_to_wait(&mut self, id: ExecutionId, entry: Entry, since: Instant) {
+        let turn = self.next_turn(&entry.owner, entry.priority);
+        self.insert(id, Entry { turn, place: Place::Waiting { since }, ..entry });
+    }
+
+    /// One more than the highest of the owner's waiting jobs, but no less than the lowest of anybody's.
+    fn next_turn(&self, owner: &Owner, priority: i16) -> Turn {
+        let lowest = self.waiting.range((Reverse(priority), 0, 0)..).next();
+        let lowest = lowest.filter(|((Reverse(of), ..), _)| *of == priority);
+        let highest = self.turns.range(..=(owner.clone(), priority, Turn::MAX, u64::MAX)).next_back();
+        let highest = highest.filter(|(by, of, ..)| (by, *of) == (owner, priority));
+        let after_own = highest.map_or(0, |(_, _, turn, _)| turn + 1);
+        lowest.map_or(0, |((_, turn, _), _)| *turn).max(after_own)
     }
 
     fn claim(&mut self, max: usize, now: Instant, lease: Duration) -> Vec<Lease> {
         let until = later(now, lease);
         let mut leases = Vec::new();
         while leases.len() < max
-            && let Some(&(_, _, id)) = self.waiting.first()
+            && let Some((_, &id)) = self.waiting.first_key_value()
             && let Some(mut entry) = self.remove(id)
         {
             self.claims += 1;
@@ -223,7 +252,8 @@ impl Jobs {
     fn insert(&mut self, id: ExecutionId, entry: Entry) {
         match entry.place {
             Place::Waiting { since } => {
-                self.waiting.insert((Reverse(entry.priority), entry.arrival, id));
+                self.waiting.insert((Reverse(entry.priority), entry.turn, entry.arrival), id);
+                self.turns.insert((entry.owner.clone(), entry.priority, entry.turn, entry.arrival));
                 self.ages.insert((since, id));
             }
             Place::Delayed { until } => {
@@ -240,7 +270,8 @@ impl Jobs {
         let entry = self.by_id.remove(&id)?;
         match entry.place {
             Place::Waiting { since } => {
-                self.waiting.remove(&(Reverse(entry.priority), entry.arrival, id));
+                self.waiting.remove(&(Reverse(entry.priority), entry.turn, entry.arrival));
+                self.turns.remove(&(entry.owner.clone(), entry.priority, entry.turn, entry.arrival));
                 self.ages.remove(&(since, id));
             }
             Place::Delayed { until } => {

@@ -1,8 +1,9 @@
 //! Records in memory.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     fmt,
+    hash::Hash,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -15,13 +16,13 @@ use tokio::sync::Notify;
 use super::lock;
 use crate::{
     Captured, Error, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery,
-    Output, Owner, PageStart, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision,
-    State, Stdio, Store,
+    Output, Owner, PageStart, PruneQuery, Pruned, Result, Revision, RevisionHead, Seq, Session, SessionId,
+    SessionRevision, State, Stdio, Store, Timestamp,
 };
 
 /// A [`Store`] in memory, for tests and for hosts that need no history beyond their own life.
 ///
-/// It keeps everything it's given. What reads one record or one page takes no longer for a long history.
+/// It keeps everything it's given until it's pruned. What reads one record or one page takes no longer for a long history.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -48,6 +49,8 @@ struct Records {
     by_session: HashMap<SessionId, BTreeSet<ExecutionId>>,
     /// Queued and running ones, so that the sweep doesn't walk through the history.
     open: BTreeSet<ExecutionId>,
+    /// The others, by when they ended.
+    ended: BTreeSet<(Timestamp, ExecutionId)>,
 }
 
 struct SessionRecord {
@@ -243,6 +246,10 @@ impl Store for MemoryStore {
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {
         Ok(self.records().list(query))
     }
+
+    async fn prune(&self, query: &PruneQuery) -> Result<Pruned> {
+        Ok(self.records().prune(query))
+    }
 }
 
 impl Records {
@@ -297,8 +304,9 @@ impl Records {
         }
         record.grown.notify_waiters();
         let last = record.last_seq();
-        if execution.state.is_terminal() {
+        if let Some(completed_at) = execution.completed_at {
             self.open.remove(&id);
+            self.ended.insert((completed_at, id));
         }
         Ok(last)
     }
@@ -333,6 +341,41 @@ impl Records {
             .take(query.limit)
             .cloned()
             .collect()
+    }
+
+    fn prune(&mut self, query: &PruneQuery) -> Pruned {
+        let start = query.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let ended = self.ended.range((start, Bound::Unbounded));
+        let page: Vec<_> =
+            ended.take_while(|(at, _)| *at < query.ended_before).take(query.limit).copied().collect();
+        let mut deleted = 0;
+        for &(at, id) in &page {
+            if !self.is_kept(id, query.keep_per_session) {
+                self.ended.remove(&(at, id));
+                self.delete(id);
+                deleted += 1;
+            }
+        }
+        Pruned { deleted, last: page.last().filter(|_| page.len() == query.limit).copied() }
+    }
+
+    /// Whether it's one of the newest `keep` of its session.
+    fn is_kept(&self, id: ExecutionId, keep: usize) -> bool {
+        let session = self.executions.get(&id).and_then(|record| record.execution.session_id);
+        let siblings = session.and_then(|session| self.by_session.get(&session));
+        let newer = (Bound::Excluded(id), Bound::Unbounded);
+        siblings.is_some_and(|siblings| siblings.range(newer).take(keep).count() < keep)
+    }
+
+    fn delete(&mut self, id: ExecutionId) {
+        let Some(Record { execution, .. }) = self.executions.remove(&id) else { return };
+        if let Some(key) = execution.idempotency_key {
+            self.by_key.remove(&(execution.owner.clone(), execution.session_id, key));
+        }
+        if let Some(session) = execution.session_id {
+            forget(&mut self.by_session, session, id);
+        }
+        forget(&mut self.by_owner, execution.owner, id);
     }
 }
 
@@ -386,6 +429,16 @@ impl Record {
 
     fn last_seq(&self) -> Seq {
         Seq(self.log.len() as u64)
+    }
+}
+
+/// Takes an id out of an index, and its entry with the last one.
+fn forget<K: Eq + Hash>(index: &mut HashMap<K, BTreeSet<ExecutionId>>, of: K, id: ExecutionId) {
+    if let Entry::Occupied(mut ids) = index.entry(of) {
+        ids.get_mut().remove(&id);
+        if ids.get().is_empty() {
+            ids.remove();
+        }
     }
 }
 

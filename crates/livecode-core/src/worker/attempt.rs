@@ -84,6 +84,7 @@ pub(super) fn job(execution: &Execution, now: Timestamp) -> Job {
     Job {
         id: execution.id,
         attempt: execution.attempt,
+        owner: execution.owner.clone(),
         delay: match execution.state {
             State::Queued => execution.run_after.duration_since(now),
             State::Running | State::Completed | State::Failed | State::TimedOut | State::Cancelled => {

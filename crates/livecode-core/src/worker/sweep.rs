@@ -3,7 +3,7 @@
 use tokio::time::sleep;
 
 use super::{Worker, attempt::job, backoff::Outage};
-use crate::{Execution, ExecutionId, Job, ListQuery, PageStart, Result, State, Timestamp};
+use crate::{Execution, ExecutionId, Job, ListQuery, PageStart, Result, State};
 
 /// How many executions one look is at.
 const PAGE: usize = 1_000;
@@ -37,9 +37,8 @@ impl Worker {
     /// Looks at the page after `after`; gives back its last id, none where it was the last page.
     async fn sweep_page(&self, after: Option<ExecutionId>) -> Result<Option<ExecutionId>> {
         let now = self.clock.now();
-        let older_than = i64::try_from(self.sweep_older_than.as_millis()).unwrap_or(i64::MAX);
         let query = ListQuery {
-            open_since_before: Some(Timestamp::from_millis(now.as_millis().saturating_sub(older_than))?),
+            open_since_before: Some(now.saturating_sub(self.sweep_older_than)),
             page: PageStart::After(after),
             limit: PAGE,
             ..ListQuery::default()

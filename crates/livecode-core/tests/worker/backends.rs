@@ -15,8 +15,8 @@ use futures_util::{
 };
 use livecode_core::{
     Captured, Error, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job, Lease, ListQuery,
-    MemoryQueue, MemoryStore, Output, Owner, Queue, QueueStats, Result, Revision, RevisionHead, Seq, Session,
-    SessionId, SessionRevision, Store,
+    MemoryQueue, MemoryStore, Output, Owner, PruneQuery, Pruned, Queue, QueueStats, Result, Revision,
+    RevisionHead, Seq, Session, SessionId, SessionRevision, Store,
 };
 
 /// What happens to a call.
@@ -245,6 +245,10 @@ impl Store for FatedStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {
         self.fates.meet("list", self.inner.list(query)).await
+    }
+
+    async fn prune(&self, query: &PruneQuery) -> Result<Pruned> {
+        self.fates.meet("prune", self.inner.prune(query)).await
     }
 }
 

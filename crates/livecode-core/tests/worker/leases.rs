@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::pending};
-use livecode_core::{Clock, ErrorType, EventKind, Job, Queue, State};
+use livecode_core::{Clock, ErrorType, EventKind, Job, Owner, Queue, State};
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
@@ -187,7 +187,8 @@ async fn a_start_that_another_made_at_the_same_moment_is_not_taken_for_ones_own(
     let id = world.queue("1").await;
     reached.acquire().await.unwrap().forget();
     let other_queue = FatedQueue::new();
-    other_queue.push(&[Job { id, attempt: 1, delay: Duration::ZERO, priority: 0 }]).await.unwrap();
+    let job = Job { id, attempt: 1, owner: Owner::anonymous(), delay: Duration::ZERO, priority: 0 };
+    other_queue.push(&[job]).await.unwrap();
     let other = world.start(&world.worker_on(world.store.clone(), other_queue, &stage));
     stage.begun(1).await;
     gate.add_permits(1);

@@ -1,8 +1,11 @@
 //! The store is the truth, the queue a hint.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use livecode_core::{Change, State, Store};
+use livecode_core::{Change, ExecutionSpec, Owner, RunOptions, State, Store};
 
 use crate::{
     backends::Fate,
@@ -188,4 +191,30 @@ async fn a_job_of_an_earlier_attempt_doesnt_start_a_later_one_before_its_time() 
     assert!(end.started_at >= Some(hour));
     worker.stop().await;
     assert_eq!(world.queue_length().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn owners_take_turns_whether_the_engine_or_the_sweep_pushed() {
+    for lost in [false, true] {
+        let world = World::new();
+        let served = Arc::new(Mutex::new(String::new()));
+        let stage = Arc::new(Stage::new({
+            let served = served.clone();
+            move |scene| {
+                served.lock().unwrap().push_str(scene.owner.as_str());
+                async { exit(0) }
+            }
+        }));
+        for owner in ["a", "a", "a", "b", "a", "b"] {
+            let engine = world.engine.for_owner(Owner::new(owner).unwrap());
+            engine.run(ExecutionSpec::new("python", "1"), RunOptions::default()).await.unwrap();
+        }
+        if lost {
+            world.queue.forget();
+        }
+        let worker = world.start(&world.worker(&stage).concurrency(1));
+        stage.begun(6).await;
+        assert_eq!(*served.lock().unwrap(), "ababaa", "the queue lost its memory: {lost}");
+        worker.stop().await;
+    }
 }

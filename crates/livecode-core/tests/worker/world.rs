@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use livecode_core::{
-    Clock, Engine, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Job, Queue, RunOptions,
-    Runner, Seq, State, Store, Timestamp, Worker,
+    Clock, Engine, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Job, Owner, Queue,
+    RunOptions, Runner, Seq, State, Store, Timestamp, Worker,
 };
 use tokio::{
     task::JoinHandle,
@@ -128,7 +128,7 @@ impl World {
 
     /// Pushes a job past the engine.
     pub(crate) async fn push(&self, id: ExecutionId, attempt: u32) {
-        let job = Job { id, attempt, delay: Duration::ZERO, priority: 0 };
+        let job = Job { id, attempt, owner: Owner::anonymous(), delay: Duration::ZERO, priority: 0 };
         self.queue.push(&[job]).await.unwrap();
     }
 

@@ -68,8 +68,8 @@ pub(super) async fn insert(
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1);
          INSERT INTO spec (execution_id, spec) VALUES (?, ?);
          INSERT INTO event (execution_id, seq, state, attempt, cancel_requested) VALUES (?, 1, ?, ?, ?);
-         INSERT INTO job (execution_id, attempt, priority, state, due_at)
-         SELECT ?, ?, ?, ?, now + ? FROM clock WHERE ? ON CONFLICT DO NOTHING",
+         INSERT INTO job (execution_id, attempt, owner, priority, state, due_at)
+         SELECT ?, ?, ?, ?, ?, now + ? FROM clock WHERE ? ON CONFLICT DO NOTHING",
     )
     .bind(id)
     .bind(execution.owner.as_str())
@@ -100,6 +100,7 @@ pub(super) async fn insert(
     // The job.
     .bind(id)
     .bind(execution.attempt)
+    .bind(execution.owner.as_str())
     .bind(execution.priority)
     .bind(if delay > 0 { "DELAYED" } else { "WAITING" })
     .bind(delay)

@@ -3,6 +3,7 @@
 mod events;
 mod executions;
 mod queue;
+mod retention;
 mod rows;
 mod schema;
 mod sessions;

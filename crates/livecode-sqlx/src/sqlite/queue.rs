@@ -156,20 +156,21 @@ impl Queue for SqliteQueue {
     }
 }
 
-/// Adds jobs, all at once and in their order.
+/// Adds jobs, all at once and in their order. Those that can be claimed are given their turns by a trigger.
 async fn push(connection: &mut SqliteConnection, jobs: &[Job]) -> Result<(), Failure> {
     let jobs: Vec<_> = jobs
         .iter()
-        .map(|job| (hex(job.id.as_uuid()), job.attempt, job.priority, millis(job.delay)))
+        .map(|job| (hex(job.id.as_uuid()), job.attempt, job.owner.as_str(), job.priority, millis(job.delay)))
         .collect();
     // "WHERE true" because after a SELECT, ON would be taken for a join's.
     sqlx::query(
-        "INSERT INTO job (execution_id, attempt, priority, state, due_at)
-         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, iif(value ->> 3 > 0, 'DELAYED', 'WAITING'), now + (value ->> 3)
+        "INSERT INTO job (execution_id, attempt, owner, priority, state, due_at)
+         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3,
+             iif(value ->> 4 > 0, 'DELAYED', 'WAITING'), now + (value ->> 4)
          FROM clock, json_each(?1) WHERE true ORDER BY key
          ON CONFLICT (execution_id) DO UPDATE SET
-             arrival = excluded.arrival, attempt = excluded.attempt, priority = excluded.priority,
-             state = excluded.state, due_at = excluded.due_at, token = NULL
+             arrival = excluded.arrival, attempt = excluded.attempt, owner = excluded.owner,
+             priority = excluded.priority, turn = NULL, state = excluded.state, due_at = excluded.due_at, token = NULL
          WHERE excluded.attempt > job.attempt",
     )
     .bind(json(&jobs)?)
@@ -187,9 +188,9 @@ async fn claim(
     let rows = sqlx::query(
         "UPDATE job SET state = 'WAITING' WHERE state IN ('DELAYED', 'LEASED') AND due_at <= (SELECT now FROM clock);
          UPDATE job SET state = 'LEASED', due_at = (SELECT now FROM clock) + ?2, token = randomblob(16)
-         WHERE arrival IN (SELECT arrival FROM job INDEXED BY job_waiting WHERE state = 'WAITING'
-                           ORDER BY priority DESC, arrival LIMIT ?1)
-         RETURNING priority, arrival, execution_id, attempt, token",
+         WHERE arrival IN (SELECT arrival FROM job INDEXED BY job_waiting WHERE state = 'WAITING' AND turn IS NOT NULL
+                           ORDER BY priority DESC, turn, arrival LIMIT ?1)
+         RETURNING priority, turn, arrival, execution_id, attempt, token",
     )
     .bind(i64::try_from(max).unwrap_or(i64::MAX))
     .bind(millis(lease))
@@ -198,7 +199,11 @@ async fn claim(
     // What RETURNING gives is in no particular order.
     let mut claimed = Vec::with_capacity(rows.len());
     for row in &rows {
-        let place = (Reverse(row.try_get::<i16, _>("priority")?), row.try_get::<i64, _>("arrival")?);
+        let place = (
+            Reverse(row.try_get::<i16, _>("priority")?),
+            row.try_get::<i64, _>("turn")?,
+            row.try_get::<i64, _>("arrival")?,
+        );
         let lease = Lease {
             id: row.try_get::<Uuid, _>("execution_id")?.into(),
             attempt: row.try_get("attempt")?,

@@ -111,7 +111,7 @@ pub(super) fn moment(row: &SqliteRow, name: &'static str) -> Result<Option<Times
     column::<Option<i64>>(row, name)?.map(Timestamp::from_millis).transpose().map_err(damaged)
 }
 
-fn required_moment(row: &SqliteRow, name: &'static str) -> Result<Timestamp> {
+pub(super) fn required_moment(row: &SqliteRow, name: &'static str) -> Result<Timestamp> {
     Timestamp::from_millis(column(row, name)?).map_err(damaged)
 }
 

@@ -7,12 +7,13 @@ use bytes::BytesMut;
 use futures_util::{FutureExt, TryStreamExt, stream::BoxStream};
 use livecode_core::{
     Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery, Output, Owner,
-    PageStart, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Stdio, Store,
+    PageStart, PruneQuery, Pruned, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision,
+    Stdio, Store,
 };
 use sqlx::QueryBuilder;
 
 use super::{
-    Database, events, executions,
+    Database, events, executions, retention,
     rows::{self, json},
     sessions,
     writer::Survives,
@@ -23,7 +24,8 @@ use crate::error::from_sqlx;
 /// [`Sqlite::store_and_queue`](crate::Sqlite::store_and_queue).
 ///
 /// It keeps a session's source once for each revision: [`Store::update_session`] takes a changed source only with a higher
-/// revision, as [`Session::save`] gives it. Of an execution it never changes what was asked, nor one that has ended.
+/// revision, as [`Session::save`] gives it. Of an execution it never changes what was asked, nor one that has ended. The file
+/// doesn't shrink by [`Store::prune`]: what was freed is written again.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     database: Arc<Database>,
@@ -256,9 +258,25 @@ impl Store for SqliteStore {
         }
         Ok(found)
     }
+
+    async fn prune(&self, query: &PruneQuery) -> Result<Pruned> {
+        let page = retention::page(&self.database.readers, query).await?;
+        let old = page.old;
+        let deleted = match old.len() {
+            0 => 0,
+            // Those that a power cut brings back are deleted the next time.
+            _ => {
+                self.database
+                    .writer
+                    .write(Survives::Kill, move |connection| retention::delete(connection, old).boxed())
+                    .await?
+            }
+        };
+        Ok(Pruned { deleted, last: page.last })
+    }
 }
 
 /// A number that only limits: beyond what the database can count it's no limit.
-fn at_most(number: u64) -> i64 {
+pub(super) fn at_most(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -41,6 +41,7 @@ async fn help_lists_every_variable_with_its_default() {
         ("MAX_QUEUED", "[default: 100000]"),
         ("MAX_ATTEMPTS", "[default: 3]"),
         ("LEASE_MS", "[default: 15000]"),
+        ("RETAIN_DAYS", "(default: forever)"),
         ("ALLOW_ANONYMOUS", ""),
         ("LANGUAGES", ""),
     ] {
@@ -87,6 +88,7 @@ async fn what_cannot_be_right_is_refused_with_variable_reason_and_remedy() {
         (&[("LIMIT_CPUS", "0")], "--limit-cpus", "such as 1 or 0.5"),
         (&[("LIMIT_CPUS", "1e3")], "--limit-cpus", "such as 1 or 0.5"),
         (&[("LEASE_MS", "1")], "--lease-ms", "1000.."),
+        (&[("RETAIN_DAYS", "0")], "--retain-days", "1..=36500"),
         (&[("ALLOW_ANONYMOUS", "perhaps")], "--allow-anonymous", "boolean"),
         (&[("LANGUAGES", "/nowhere.toml")], "LANGUAGES", "/nowhere.toml"),
     ] {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use livecode::{
     Capabilities, Captured, Error, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted,
-    Io, ListQuery, Outcome, Output, Owner, Program, Result, Revision, RevisionHead, Sandbox, Seq, Session,
-    SessionId, SessionRevision, Stdio, Store, Termination,
+    Io, ListQuery, Outcome, Output, Owner, Program, PruneQuery, Pruned, Result, Revision, RevisionHead,
+    Sandbox, Seq, Session, SessionId, SessionRevision, Stdio, Store, Termination,
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -225,6 +225,10 @@ impl Store for Broken {
     }
 
     async fn list(&self, _: &ListQuery) -> Result<Vec<Execution>> {
+        Err(self.error())
+    }
+
+    async fn prune(&self, _: &PruneQuery) -> Result<Pruned> {
         Err(self.error())
     }
 }

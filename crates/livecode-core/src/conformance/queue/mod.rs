@@ -6,11 +6,12 @@
 mod claims;
 mod jobs;
 mod leases;
+mod turns;
 
 use std::time::Duration;
 
-pub use self::{claims::*, jobs::*, leases::*};
-use crate::{ExecutionId, Job, Lease, Queue, QueueStats, Timestamp};
+pub use self::{claims::*, jobs::*, leases::*, turns::*};
+use crate::{ExecutionId, Job, Lease, Owner, Queue, QueueStats, Timestamp};
 
 /// Makes a test of each clause of [`Queue`](crate::Queue). See [`conformance`](crate::conformance).
 #[macro_export]
@@ -47,6 +48,16 @@ macro_rules! queue_suite {
             concurrent_claims_never_share_a_job
             a_dropped_claim_takes_nothing
             dropped_claims_lose_no_job
+            one_owners_backlog_does_not_keep_another_waiting
+            owners_take_turns
+            owners_take_turns_within_a_push
+            an_owners_jobs_keep_their_order
+            nobody_saves_turns_up
+            turns_are_within_a_priority
+            a_higher_attempt_takes_a_new_turn
+            the_same_attempt_again_takes_no_new_turn
+            a_lapsed_job_keeps_its_turn
+            a_delayed_job_takes_its_turn_when_its_delay_has_passed
             a_leased_job_is_not_claimed_again
             an_expired_lease_is_redelivered
             a_lease_may_lapse_again_and_again
@@ -72,8 +83,18 @@ const SHORT: Duration = Duration::from_millis(200);
 const ROUNDING: Duration = Duration::from_millis(20);
 
 fn job() -> Job {
+    job_of("")
+}
+
+fn job_of(owner: &str) -> Job {
     let at = Timestamp::from_millis(1_769_000_000_123).unwrap();
-    Job { id: ExecutionId::generate(at), attempt: 1, delay: Duration::ZERO, priority: 0 }
+    Job {
+        id: ExecutionId::generate(at),
+        attempt: 1,
+        owner: Owner::new(owner).unwrap(),
+        delay: Duration::ZERO,
+        priority: 0,
+    }
 }
 
 fn jobs(count: usize) -> Vec<Job> {

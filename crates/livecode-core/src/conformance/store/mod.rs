@@ -4,6 +4,7 @@ mod executions;
 mod followers;
 mod list;
 mod log;
+mod retention;
 mod sessions;
 
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-pub use self::{executions::*, followers::*, list::*, log::*, sessions::*};
+pub use self::{executions::*, followers::*, list::*, log::*, retention::*, sessions::*};
 use crate::{
     Change, Event, Execution, ExecutionId, ExecutionSpec, Follow, LimitRequest, Outcome, Output, Owner,
     Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, Timestamp,
@@ -71,6 +72,13 @@ macro_rules! store_suite {
             whole_records_are_listed
             lists_are_by_owner_and_session
             open_ones_are_listed_by_age
+            what_ended_before_a_moment_is_deleted_whole
+            what_has_not_ended_is_never_deleted
+            the_newest_of_each_session_are_kept
+            a_deleted_executions_key_is_free
+            pruning_goes_on_where_it_stopped
+            concurrent_prunes_delete_each_once
+            sessions_outlive_their_executions
         }
     };
 }
