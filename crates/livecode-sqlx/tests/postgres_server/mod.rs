@@ -4,10 +4,11 @@
 
 use std::{
     fs::{self, File},
+    net::TcpListener,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use sqlx::{Connection, PgConnection};
@@ -31,25 +32,31 @@ pub(crate) async fn fresh() -> String {
 }
 
 /// A server in a directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Server {
     directory: PathBuf,
     /// Locked as long as somebody needs the server.
-    _users: File,
+    _users: Arc<File>,
 }
 
 impl Server {
     /// One that is no other test's, and keeps what it's given.
     pub(crate) fn alone() -> Self {
         let directory = tempfile::Builder::new().prefix("livecode-postgres-").tempdir().unwrap().keep();
-        Self::at(&directory, &directory, &[])
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = format!("port = {free}");
+        Self::at(&directory, &directory, &[&port, "listen_addresses = '127.0.0.1'"])
     }
 
     /// The one that all test processes share. In a power cut it may lose what it has.
     fn shared() -> Self {
         let directory = std::env::temp_dir().join(format!("livecode-postgres-{}", user()));
         fs::create_dir_all(&directory).unwrap();
-        Self::at(&directory, &directory.join("server"), &["fsync = off", "full_page_writes = off"])
+        Self::at(
+            &directory,
+            &directory.join("server"),
+            &["port = 5432", "listen_addresses = ''", "fsync = off", "full_page_writes = off"],
+        )
     }
 
     /// `gone` is what is removed when nobody needs it any more.
@@ -58,7 +65,7 @@ impl Server {
         starting.lock().unwrap();
         let users = File::create(locks.join("users")).unwrap();
         users.lock_shared().unwrap();
-        let server = Self { directory: locks.join("server"), _users: users };
+        let server = Self { directory: locks.join("server"), _users: Arc::new(users) };
         if !server.directory.join("data/postmaster.pid").exists() {
             server.make(settings);
             server.start();
@@ -69,7 +76,13 @@ impl Server {
 
     /// Where it listens: on a socket in its directory.
     pub(crate) fn url(&self) -> String {
-        format!("postgres:///postgres?user=postgres&host={}", self.directory.display())
+        format!("postgres:///postgres?user=postgres&host={}&port={}", self.directory.display(), self.port())
+    }
+
+    /// On which one that is no other test's listens at 127.0.0.1 as well.
+    pub(crate) fn port(&self) -> u16 {
+        let settings = fs::read_to_string(self.directory.join("data/postgresql.auto.conf")).unwrap();
+        settings.lines().find_map(|line| line.strip_prefix("port = ")).unwrap().parse().unwrap()
     }
 
     fn make(&self, settings: &[&str]) {
@@ -87,7 +100,6 @@ impl Server {
             .arg(&data));
         let mut lines = vec![
             format!("unix_socket_directories = '{}'", self.directory.display()),
-            "listen_addresses = ''".into(),
             "max_connections = 400".into(),
         ];
         lines.extend(settings.iter().map(|setting| (*setting).to_owned()));
@@ -123,14 +135,14 @@ impl Server {
             stop = stop.join(" "),
             gone = gone.display(),
         );
-        Command::new("setsid")
-            .args(["sh", "-c", &script])
+        let left = Command::new("setsid")
+            .args(["--fork", "sh", "-c", &script])
             .current_dir(locks)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .status();
+        assert!(left.unwrap().success());
     }
 }
 
@@ -141,11 +153,11 @@ fn program(name: &str) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found =
         installed.chain(std::env::split_paths(&path)).map(|bin| bin.join(name)).find(|path| path.exists());
-    let Some(found) = found else {
-        panic!(
-            "{name} is missing: install PostgreSQL (Debian: postgresql), or name a server by LIVECODE_TEST_POSTGRES"
-        )
-    };
+    assert!(
+        found.is_some(),
+        "{name} is missing: install PostgreSQL (Debian: postgresql), or name a server by LIVECODE_TEST_POSTGRES"
+    );
+    let found = found.unwrap();
     if user() != 0 {
         return Command::new(found);
     }
