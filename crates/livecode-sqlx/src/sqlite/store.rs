@@ -22,7 +22,8 @@ use crate::{
 /// [`Sqlite::store_and_queue`](crate::Sqlite::store_and_queue).
 ///
 /// It keeps a session's source once for each revision: [`Store::update_session`] takes a changed source only with a higher
-/// revision, as [`Session::save`] gives it. Of an execution it never changes what was asked, nor one that has ended.
+/// revision, as [`Session::save`] gives it. Of an execution it never changes what was asked, nor one that has ended. The file
+/// doesn't shrink by [`Store::prune`]: what was freed is written again.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     database: Arc<Database>,

@@ -113,7 +113,10 @@ pub async fn the_newest_of_each_session_are_kept(store: Arc<dyn Store>) {
     assert_eq!(all(&*store).await, kept);
     let all_of_them = PruneQuery { keep_per_session: usize::MAX, ..query };
     assert_eq!(store.prune(&all_of_them).await.unwrap().deleted, 0);
-    assert_eq!(store.prune(&before(1_000)).await.unwrap().deleted, 4, "all but the one that is queued");
+    assert_eq!(store.prune(&before(7)).await.unwrap().deleted, 3, "with the newest of the long one");
+    let one = PruneQuery { keep_per_session: 1, ..query };
+    assert_eq!(store.prune(&one).await.unwrap().deleted, 0, "the newest of those that are left is kept");
+    assert_eq!(store.prune(&before(1_000)).await.unwrap().deleted, 1, "all but the one that is queued");
 }
 
 /// A key whose execution was deleted makes a new one.
@@ -141,11 +144,12 @@ pub async fn pruning_goes_on_where_it_stopped(store: Arc<dyn Store>) {
     // The one that ended at 3 and is the newest of all is kept, and counts towards what is looked at.
     let first = PruneQuery { keep_per_session: 1, limit: 3, ..before(9) };
     assert_eq!(store.prune(&first).await.unwrap(), Pruned { deleted: 3, last: place(&old[2]) });
-    let second = PruneQuery { after: place(&old[2]), limit: 2, ..first };
-    assert_eq!(store.prune(&second).await.unwrap(), Pruned { deleted: 1, last: place(&old[4]) });
-    assert_eq!(store.prune(&second).await.unwrap(), Pruned { deleted: 1, last: place(&old[5]) });
-    let third = PruneQuery { after: place(&old[5]), ..second };
-    assert_eq!(store.prune(&third).await.unwrap(), Pruned::default());
+    let second = PruneQuery { after: place(&old[2]), limit: 1, ..first };
+    assert_eq!(store.prune(&second).await.unwrap(), Pruned { deleted: 0, last: place(&old[3]) });
+    let third = PruneQuery { after: place(&old[3]), limit: 2, ..first };
+    assert_eq!(store.prune(&third).await.unwrap(), Pruned { deleted: 2, last: place(&old[5]) });
+    let last = PruneQuery { after: place(&old[5]), ..first };
+    assert_eq!(store.prune(&last).await.unwrap(), Pruned::default());
     let mut left = ids(&[&old[3], &old[6]]);
     left.sort();
     assert_eq!(all(&*store).await, left);
