@@ -44,7 +44,7 @@ async fn refusal(url: &str) -> Error {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_new_database_may_be_opened_by_many_at_once() {
-    let url = fresh().await;
+    let url = fresh();
     let opened = join_all((0..16).map(|_| {
         let url = url.clone();
         tokio::spawn(async move { Postgres::open(&url).await.unwrap() })
@@ -57,7 +57,7 @@ async fn a_new_database_may_be_opened_by_many_at_once() {
 
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
-    let url = fresh().await;
+    let url = fresh();
     drop(Postgres::open(&url).await.unwrap());
     by_hand(&url, "UPDATE livecode_schema SET version = 99").await;
     let error = refusal(&url).await;
@@ -67,7 +67,7 @@ async fn a_newer_schema_is_refused() {
 
 #[tokio::test]
 async fn the_schema_of_another_program_is_refused_and_left_as_it_is() {
-    let url = fresh().await;
+    let url = fresh();
     by_hand(&url, "CREATE TABLE bird (name text)").await;
     let error = refusal(&url).await;
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
@@ -79,7 +79,7 @@ async fn the_schema_of_another_program_is_refused_and_left_as_it_is() {
 
 #[tokio::test]
 async fn a_schema_that_is_not_there_is_refused() {
-    let (server, _) = fresh().await.rsplit_once("livecode_").map(|(url, _)| (url.to_owned(), ())).unwrap();
+    let (server, _) = fresh().rsplit_once("livecode_").map(|(url, _)| (url.to_owned(), ())).unwrap();
     let error = refusal(&format!("{server}nowhere")).await;
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains("CREATE SCHEMA"), "{error}");
@@ -87,7 +87,7 @@ async fn a_schema_that_is_not_there_is_refused() {
 
 #[tokio::test]
 async fn a_database_that_holds_not_every_text_is_refused() {
-    let url = fresh().await;
+    let url = fresh();
     let name = url.rsplit_once("%3D").unwrap().1;
     by_hand(&url, format!("CREATE DATABASE {name} ENCODING LATIN1 TEMPLATE template0")).await;
     let error = refusal(&format!("{url}&dbname={name}")).await;
@@ -115,10 +115,10 @@ async fn urls_that_name_no_database_are_refused_without_their_password() {
 async fn who_is_not_there_or_lets_nobody_in_is_unavailable() {
     let error = refusal("postgres://u@127.0.0.1:1/d").await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    let error = refusal(&format!("{}&dbname=nowhere", fresh().await)).await;
+    let error = refusal(&format!("{}&dbname=nowhere", fresh())).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("createdb"), "{error}");
-    let error = refusal(&format!("{}&user=nobody", fresh().await)).await;
+    let error = refusal(&format!("{}&user=nobody", fresh())).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
@@ -134,7 +134,7 @@ async fn encryption_that_is_asked_for_is_had_or_refused() {
 
 #[tokio::test]
 async fn a_nul_is_kept_wherever_it_is() {
-    let store = Postgres::open(&fresh().await).await.unwrap().store();
+    let store = Postgres::open(&fresh()).await.unwrap().store();
     let now = SystemClock.now();
     let source = Source { language: "a\0b".into(), source_code: "\0".into(), files: Vec::new() };
     let mut session = Session::new(Owner::new("alice").unwrap(), source.clone(), now);
@@ -165,7 +165,7 @@ async fn a_nul_is_kept_wherever_it_is() {
 
 #[tokio::test]
 async fn a_damaged_record_is_our_failure_and_hides_no_other() {
-    let url = fresh().await;
+    let url = fresh();
     let store = Postgres::open(&url).await.unwrap().store();
     let mut all = Vec::new();
     for _ in 0..4 {
@@ -189,7 +189,7 @@ async fn a_damaged_record_is_our_failure_and_hides_no_other() {
 #[test]
 fn a_handle_whose_runtime_has_ended_says_so() {
     let runtime = || tokio::runtime::Runtime::new().unwrap();
-    let store = runtime().block_on(async { Postgres::open(&fresh().await).await.unwrap().store() });
+    let store = runtime().block_on(async { Postgres::open(&fresh()).await.unwrap().store() });
     let error = runtime().block_on(store.insert(&execution(), &spec())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("runtime"), "{error}");
@@ -314,7 +314,7 @@ async fn a_server_that_is_away_is_unavailable_at_once_and_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn connections_that_are_cut_again_and_again_lose_nothing() {
-    let url = fresh().await;
+    let url = fresh();
     let schema = url.rsplit_once("%3D").unwrap().1;
     let named = format!("{url}&application_name={schema}");
     let opened = [Postgres::open(&named).await.unwrap(), Postgres::open(&named).await.unwrap()];

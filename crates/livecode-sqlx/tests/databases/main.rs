@@ -84,7 +84,7 @@ impl Place for Schema {
     type Queue = PostgresQueue;
 
     async fn new() -> Self {
-        Self { url: postgres_server::fresh().await }
+        Self { url: postgres_server::fresh() }
     }
 
     fn at(url: String) -> Self {

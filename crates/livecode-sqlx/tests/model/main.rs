@@ -43,7 +43,7 @@ async fn sqlite() -> (Sqlite, TempDir) {
 }
 
 async fn postgres() -> Postgres {
-    Postgres::open(&postgres_server::fresh().await).await.unwrap()
+    Postgres::open(&postgres_server::fresh()).await.unwrap()
 }
 
 proptest! {

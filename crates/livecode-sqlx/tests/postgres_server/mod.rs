@@ -3,7 +3,9 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part of it")]
 
 use std::{
+    collections::hash_map::RandomState,
     fs::{self, File},
+    hash::{BuildHasher, Hasher},
     net::TcpListener,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -11,22 +13,14 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use sqlx::{Connection, PgConnection};
-
 /// The URL of an empty schema of its own on the shared server. (On a server of yours it stays behind.)
-pub(crate) async fn fresh() -> String {
+pub(crate) fn fresh() -> String {
     static SHARED: OnceLock<Option<Server>> = OnceLock::new();
     let given = std::env::var("LIVECODE_TEST_POSTGRES").ok();
     let shared = SHARED.get_or_init(|| given.is_none().then(Server::shared));
     let url = given.or(shared.as_ref().map(Server::url)).unwrap();
-    let mut connection = PgConnection::connect(&url).await.unwrap();
-    let schema: String =
-        sqlx::query_scalar("SELECT 'livecode_' || replace(gen_random_uuid()::text, '-', '')")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-    let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
-    sqlx::query(create).execute(&mut connection).await.unwrap();
+    let schema = format!("livecode_{:016x}", RandomState::new().build_hasher().finish());
+    run(Command::new(path("psql")).args(["-Xqc", &format!("CREATE SCHEMA {schema}"), &url]));
     let joint = if url.contains('?') { '&' } else { '?' };
     format!("{url}{joint}options=-c%20search_path%3D{schema}")
 }
@@ -148,6 +142,16 @@ impl Server {
 
 /// A program of the server's, which doesn't run as root.
 fn program(name: &str) -> Command {
+    let path = path(name);
+    if user() != 0 {
+        return Command::new(path);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(path);
+    command
+}
+
+fn path(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let installed = versions.map(|version| version.unwrap().path().join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -157,13 +161,7 @@ fn program(name: &str) -> Command {
         found.is_some(),
         "{name} is missing: install PostgreSQL (Debian: postgresql), or name a server by LIVECODE_TEST_POSTGRES"
     );
-    let found = found.unwrap();
-    if user() != 0 {
-        return Command::new(found);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(found);
-    command
+    found.unwrap()
 }
 
 fn user() -> u32 {
