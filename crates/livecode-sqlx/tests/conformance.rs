@@ -31,7 +31,7 @@ mod sqlite {
         use super::*;
 
         async fn store() -> (SqliteStore, TempDir) {
-            let (database, directory) = fresh();
+            let (database, directory) = fresh().await;
             (database.store(), directory)
         }
 
@@ -42,7 +42,7 @@ mod sqlite {
         use super::*;
 
         async fn store() -> (SqliteStore, TempDir) {
-            let (database, directory) = fresh();
+            let (database, directory) = fresh().await;
             (database.store_and_queue().0, directory)
         }
 
@@ -53,7 +53,7 @@ mod sqlite {
         use super::*;
 
         async fn queue() -> (SqliteQueue, TempDir) {
-            let (database, directory) = fresh();
+            let (database, directory) = fresh().await;
             (database.store_and_queue().1, directory)
         }
 
@@ -105,7 +105,7 @@ mod postgres {
         use super::*;
 
         async fn store() -> (PostgresStore, ()) {
-            (fresh().store(), ())
+            (fresh().await.store(), ())
         }
 
         livecode_core::conformance::store_suite!(store);
@@ -115,7 +115,7 @@ mod postgres {
         use super::*;
 
         async fn store() -> (PostgresStore, ()) {
-            (fresh().store_and_queue().0, ())
+            (fresh().await.store_and_queue().0, ())
         }
 
         livecode_core::conformance::store_suite!(store);
@@ -125,7 +125,7 @@ mod postgres {
         use super::*;
 
         async fn queue() -> (PostgresQueue, ()) {
-            (fresh().store_and_queue().1, ())
+            (fresh().await.store_and_queue().1, ())
         }
 
         livecode_core::conformance::queue_suite!(queue);

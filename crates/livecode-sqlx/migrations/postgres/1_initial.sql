@@ -1,7 +1,7 @@
 -- Ids are UUIDs: they compare as the ids do, and that is by creation. Moments are milliseconds since 1970. What may hold a
 -- NUL, which text here can't, is JSON, which writes it as \u0000; as text and not jsonb, which would refuse that as well.
 
--- Of a few bytes, and nothing here ever changes `revision` in an index: a save rewrites it in its page (HOT).
+-- No index has a column that a save changes, and pages are filled to four fifths: the row is rewritten within its page (HOT).
 CREATE TABLE session (
     id         uuid PRIMARY KEY,
     owner      text COLLATE "C" NOT NULL,

@@ -59,8 +59,9 @@ const PLANNER: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_bitmapsc
 /// default: every change is on the server's disk when it's answered. Concurrent changes share those waits.
 ///
 /// Where the server is restarted or connections are cut, calls that are under way and the first ones after it fail with
-/// [`Unavailable`](livecode_core::ErrorKind::Unavailable), at the latest after 13 s (3 for a connection, 10 for an answer), and
-/// those made when it's back succeed: nothing of ours need be restarted.
+/// [`Unavailable`](livecode_core::ErrorKind::Unavailable): reads within 3 s, changes at once, and where the server is there and
+/// says nothing, after 10 s, or 20 behind others that wait for it. Those made when it's back succeed: nothing of ours need be
+/// restarted. What stands between (PgBouncer) has to pool sessions and not transactions.
 ///
 /// It lives in the tokio runtime in which it was opened. Clones, stores and queues share it; it's closed when the last
 /// one is dropped.
