@@ -7,7 +7,7 @@ use livecode_core::{Event, EventKind, ExecutionId, Follow, Result, Seq, State};
 use tokio::sync::watch;
 
 use super::{
-    Database, executions, in_time,
+    Database, executions,
     rows::{self, column},
 };
 use crate::{
@@ -74,7 +74,7 @@ impl Follower {
     /// Reads what there is, a page at most.
     async fn read(&mut self) -> Result<()> {
         // With the record, which is told where this is the end of it.
-        let log = executions::row(&self.database.pool, self.id).await?;
+        let log = executions::row(&self.database.connections, self.id).await?;
         let has_ended = rows::parsed::<State>(&log, "state")?.is_terminal();
         let last = rows::seq(&log, "last_seq")?;
         if self.seen < last {
@@ -107,7 +107,7 @@ impl Follower {
         .bind(self.follow == Follow::Everything)
         .bind(PAGE_EVENTS)
         .bind(PAGE_BYTES);
-        let rows = in_time(select.fetch_all(&self.database.pool)).await.map_err(from_sqlx)?;
+        let rows = self.database.connections.rows(select).await.map_err(from_sqlx)?;
         let mut bytes = 0;
         for row in &rows {
             let seq = rows::seq(row, "seq")?;

@@ -7,11 +7,15 @@ use std::collections::HashMap;
 use livecode_core::{
     Error, Execution, ExecutionId, Inserted, Output, Owner, Result, Seq, SessionId, State, Timestamp,
 };
-use sqlx::{PgConnection, PgPool, postgres::PgRow};
+use sqlx::{
+    PgConnection, Postgres,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 use uuid::Uuid;
 
 use super::{
-    in_time,
+    connections::Connections,
     jobs::{add_jobs, micros},
     rows::{self, column},
     writer::Change,
@@ -21,27 +25,25 @@ use crate::{
     value::{check_version, descriptor, json, signed},
 };
 
-pub(super) async fn row(pool: &PgPool, id: ExecutionId) -> Result<PgRow> {
+pub(super) async fn row(connections: &Connections, id: ExecutionId) -> Result<PgRow> {
     let select = sqlx::query("SELECT * FROM execution WHERE id = $1").bind(id.as_uuid());
-    let row = in_time(select.fetch_optional(pool)).await.map_err(from_sqlx)?;
+    let row = connections.row(select).await.map_err(from_sqlx)?;
     row.ok_or_else(|| unknown(id))
 }
 
-/// The row that has this idempotency key.
-pub(super) async fn by_key(
-    connection: &mut PgConnection,
-    owner: &Owner,
+/// Asks for the row that has this idempotency key.
+pub(super) fn by_key<'q>(
+    owner: &'q Owner,
     session: Option<SessionId>,
     key: &str,
-) -> Result<Option<PgRow>> {
-    let select = sqlx::query(
+) -> Result<Query<'q, Postgres, PgArguments>> {
+    Ok(sqlx::query(
         "SELECT * FROM execution
          WHERE owner = $1 AND idempotency_key = $2 AND session_id IS NOT DISTINCT FROM $3",
     )
     .bind(owner.as_str())
     .bind(json(key)?)
-    .bind(session.map(SessionId::as_uuid));
-    in_time(select.fetch_optional(connection)).await.map_err(from_sqlx)
+    .bind(session.map(SessionId::as_uuid)))
 }
 
 /// Adds an execution.
@@ -94,7 +96,8 @@ impl Insert {
     async fn existing(&self, connection: &mut PgConnection) -> Result<Inserted> {
         let Execution { id, owner, session_id, idempotency_key, .. } = &self.execution;
         if let Some(key) = idempotency_key
-            && let Some(existing) = by_key(connection, owner, *session_id, key).await?
+            && let Some(existing) =
+                by_key(owner, *session_id, key)?.fetch_optional(connection).await.map_err(from_sqlx)?
         {
             return Ok(Inserted::Existing(Box::new(rows::execution(&existing)?)));
         }

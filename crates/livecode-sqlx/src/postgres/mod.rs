@@ -1,5 +1,6 @@
 //! PostgreSQL: one database, any number of processes on any number of machines.
 
+mod connections;
 mod events;
 mod executions;
 mod jobs;
@@ -13,16 +14,13 @@ mod vacuum;
 mod waiters;
 mod writer;
 
-use std::{io, str::FromStr, sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc};
 
 use livecode_core::{Error, Result};
-use sqlx::{
-    ConnectOptions, Connection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
-use tokio::time::timeout;
+use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
 
 use self::{
+    connections::{Connections, in_time},
     executions::{Append, Insert, Update},
     jobs::{Ack, Claim, Extend, Push},
     vacuum::Vacuum,
@@ -31,18 +29,6 @@ use self::{
 };
 pub use self::{queue::PostgresQueue, store::PostgresStore};
 use crate::error::from_sqlx;
-
-/// How long to wait for a connection: for the server, and for one of ours that is in use.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How long to wait for an answer, for which the server waits for nobody but its disk.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A connection that had nothing to do for longer is asked whether it's still good: the server may have been restarted.
-const TRUSTED: Duration = Duration::from_secs(1);
-
-/// Connections that read at a time. More would only take turns: reading is a matter of microseconds.
-const READERS: u32 = 5;
 
 /// What every connection asks of the planner. Each statement here looks a few rows up by an index; a plan that was made while a
 /// table was small, or before anybody had counted its rows, must not read all of it once it has grown. And no look-up is worth
@@ -59,8 +45,8 @@ const PLANNER: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_bitmapsc
 /// default: every change is on the server's disk when it's answered. Concurrent changes share those waits.
 ///
 /// Where the server is restarted or connections are cut, calls that are under way and the first ones after it fail with
-/// [`Unavailable`](livecode_core::ErrorKind::Unavailable): reads within 3 s, changes at once, and where the server is there and
-/// says nothing, after 10 s, or 20 behind others that wait for it. Those made when it's back succeed: nothing of ours need be
+/// [`Unavailable`](livecode_core::ErrorKind::Unavailable): at once where nobody listens, within 3 s where
+/// there is no way to the server, and where it's there and says nothing after 10 s, or 20 behind others that wait for it. Those made when it's back succeed: nothing of ours need be
 /// restarted. What stands between (PgBouncer) has to pool sessions and not transactions.
 ///
 /// It lives in the tokio runtime in which it was opened. Clones, stores and queues share it; it's closed when the last
@@ -93,7 +79,7 @@ struct Database {
     extensions: Writer<Extend>,
     acks: Writer<Ack>,
     /// For reading, and for the few changes that nobody makes by the hundred.
-    pool: PgPool,
+    connections: Arc<Connections>,
     waiters: Waiters,
     vacuum: Vacuum,
 }
@@ -120,29 +106,19 @@ impl Postgres {
         let schema::Prepared { channel, sender } = schema::prepare(&mut connection).await?;
         // A goodbye that doesn't arrive does no harm.
         connection.close().await.ok();
-        let pool = PgPoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .acquire_slow_threshold(CONNECT_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, idle| {
-                Box::pin(
-                    async move { Ok(idle.idle_for < TRUSTED || in_time(connection.ping()).await.is_ok()) },
-                )
-            })
-            .connect_lazy_with(options.clone());
+        let connections = Arc::new(Connections::new(options.clone()));
         Ok(Self {
             database: Arc::new(Database {
-                inserts: Writer::start(&options, 2),
-                updates: Writer::start(&options, 2),
-                appends: Writer::start(&options, 1),
-                pushes: Writer::start(&options, 1),
-                claims: Writer::start(&options, 1),
-                extensions: Writer::start(&options, 1),
-                acks: Writer::start(&options, 1),
-                waiters: Waiters::new(&pool, &options, channel, sender),
-                vacuum: Vacuum::start(&pool),
-                pool,
+                inserts: Writer::start(&connections, 2),
+                updates: Writer::start(&connections, 2),
+                appends: Writer::start(&connections, 1),
+                pushes: Writer::start(&connections, 1),
+                claims: Writer::start(&connections, 1),
+                extensions: Writer::start(&connections, 1),
+                acks: Writer::start(&connections, 1),
+                waiters: Waiters::new(&connections, options, channel, sender),
+                vacuum: Vacuum::start(&connections),
+                connections,
             }),
         })
     }
@@ -173,12 +149,4 @@ fn options(url: &str) -> Result<PgConnectOptions> {
         None => options.application_name("livecode"),
     };
     Ok(options.options(PLANNER).disable_statement_logging())
-}
-
-/// What the database answers, where it does so in time.
-async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| {
-        let seconds = ANSWER_TIMEOUT.as_secs();
-        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {seconds} s")).into())
-    })
 }

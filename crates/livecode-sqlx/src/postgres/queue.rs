@@ -7,13 +7,13 @@ use livecode_core::{Job, Lease, Queue, QueueStats, Result};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Database, in_time,
+    Database,
     jobs::{Ack, Claim, Extend, Push},
     rows::column,
 };
 use crate::{
     error::from_sqlx,
-    value::{NEVER, unsigned},
+    value::{NEVER, damaged, unsigned},
 };
 
 /// How long to wait where a job is due and another process is about to let it be claimed.
@@ -93,7 +93,8 @@ impl Queue for PostgresQueue {
                       count(*) FILTER (WHERE due_at > statement_timestamp() AND state = 'LEASED') AS leased
                   FROM job WHERE state <> 'WAITING') AS other",
         );
-        let row = in_time(select.fetch_one(&self.database.pool)).await.map_err(from_sqlx)?;
+        let row = self.database.connections.row(select).await.map_err(from_sqlx)?;
+        let row = row.ok_or_else(|| damaged("no counts"))?;
         let count = |name| unsigned(column(&row, name)?);
         let oldest: Option<i64> = column(&row, "oldest")?;
         Ok(QueueStats {

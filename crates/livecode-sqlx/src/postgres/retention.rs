@@ -1,17 +1,13 @@
 //! Which executions are old, and their end.
 
 use livecode_core::{ExecutionId, PruneQuery, Result, Timestamp};
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
-    in_time,
+    connections::Connections,
     rows::{column, required_moment},
 };
-use crate::{
-    error::from_sqlx,
-    value::{at_most, unsigned},
-};
+use crate::{error::from_sqlx, value::at_most};
 
 /// What was looked at.
 pub(super) struct Page {
@@ -22,7 +18,7 @@ pub(super) struct Page {
 }
 
 /// Looks without any lock: what has ended never changes, and what isn't among the newest of its session never will be.
-pub(super) async fn page(pool: &PgPool, query: &PruneQuery) -> Result<Page> {
+pub(super) async fn page(connections: &Connections, query: &PruneQuery) -> Result<Page> {
     let (after, after_id) = match query.after {
         Some((at, id)) => (at.as_millis(), id.as_uuid()),
         None => (i64::MIN, Uuid::nil()),
@@ -38,7 +34,7 @@ pub(super) async fn page(pool: &PgPool, query: &PruneQuery) -> Result<Page> {
     .bind(after)
     .bind(after_id)
     .bind(at_most(query.limit as u64));
-    let rows = in_time(select.fetch_all(pool)).await.map_err(from_sqlx)?;
+    let rows = connections.rows(select).await.map_err(from_sqlx)?;
     let (mut old, mut last) = (Vec::new(), None);
     for row in &rows {
         let id: Uuid = column(row, "id")?;
@@ -52,15 +48,14 @@ pub(super) async fn page(pool: &PgPool, query: &PruneQuery) -> Result<Page> {
 
 /// Deletes executions and all that belongs to them; gives back how many were there. By their index they are locked in the order
 /// of their ids: of two who delete the same one waits for the other, never both.
-pub(super) async fn delete(pool: &PgPool, old: Vec<Uuid>) -> Result<usize> {
-    let delete = sqlx::query_scalar(
+pub(super) async fn delete(connections: &Connections, old: Vec<Uuid>) -> Result<usize> {
+    let delete = sqlx::query(
         "WITH deleted AS MATERIALIZED (DELETE FROM execution WHERE id = ANY($1) RETURNING id),
              asks AS (DELETE FROM spec WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted))),
              logged AS (DELETE FROM event WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted))),
              written AS (DELETE FROM output WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted)))
-         SELECT count(*) FROM deleted",
+         SELECT id FROM deleted",
     )
     .bind(old);
-    let deleted: i64 = in_time(delete.fetch_one(pool)).await.map_err(from_sqlx)?;
-    Ok(usize::try_from(unsigned(deleted)?).unwrap_or(usize::MAX))
+    Ok(connections.rows(delete).await.map_err(from_sqlx)?.len())
 }

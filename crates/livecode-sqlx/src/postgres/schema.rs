@@ -3,7 +3,7 @@
 use livecode_core::{Error, Result};
 use sqlx::{Connection, PgConnection};
 
-use super::in_time;
+use super::connections::in_time;
 use crate::error::from_sqlx;
 
 /// In order; the number of those that a database has been through is in `livecode_schema`. Never edited, only added to.

@@ -1,15 +1,13 @@
 //! Changes to sessions: each is one statement, and so a transaction.
 
-use livecode_core::{Error, Result, Revision, Session, SessionId};
-use sqlx::PgPool;
-
-use super::{in_time, rows::column};
+use super::{connections::Connections, rows::column};
 use crate::{
     error::{from_sqlx, is_taken},
     value::{check_version, json, signed},
 };
+use livecode_core::{Error, Result, Revision, Session, SessionId};
 
-pub(super) async fn insert(pool: &PgPool, session: &Session) -> Result<()> {
+pub(super) async fn insert(connections: &Connections, session: &Session) -> Result<()> {
     let insert = sqlx::query(
         "WITH inserted AS (
              INSERT INTO session (id, owner, status, revision, version, created_at, updated_at)
@@ -26,7 +24,7 @@ pub(super) async fn insert(pool: &PgPool, session: &Session) -> Result<()> {
     .bind(session.updated_at.as_millis())
     .bind(json(&session.source.language)?)
     .bind(json(&session.source)?);
-    match in_time(insert.execute(pool)).await {
+    match connections.row(insert).await {
         Ok(_) => Ok(()),
         Err(error) if is_taken(&error) => {
             Err(Error::conflict(format!("session {} is there already", session.id)))
@@ -35,7 +33,7 @@ pub(super) async fn insert(pool: &PgPool, session: &Session) -> Result<()> {
     }
 }
 
-pub(super) async fn update(pool: &PgPool, session: &Session) -> Result<()> {
+pub(super) async fn update(connections: &Connections, session: &Session) -> Result<()> {
     let (revision, version) = (signed(session.revision.0)?, signed(session.version)?);
     let update = sqlx::query(
         "WITH stored AS MATERIALIZED (
@@ -56,7 +54,7 @@ pub(super) async fn update(pool: &PgPool, session: &Session) -> Result<()> {
     .bind(session.updated_at.as_millis())
     .bind(json(&session.source.language)?)
     .bind(json(&session.source)?);
-    let stored = in_time(update.fetch_optional(pool)).await.map_err(from_sqlx)?;
+    let stored = connections.row(update).await.map_err(from_sqlx)?;
     let stored = stored.ok_or_else(|| unknown(session.id))?;
     check_version(format_args!("session {}", session.id), column(&stored, "version")?, version)
 }

@@ -15,7 +15,7 @@ use sqlx::QueryBuilder;
 use super::{
     Database, events,
     executions::{self, Append, Insert, Update},
-    in_time, retention, rows, sessions,
+    retention, rows, sessions,
 };
 use crate::{
     error::from_sqlx,
@@ -43,7 +43,7 @@ impl PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn insert_session(&self, session: &Session) -> Result<()> {
-        sessions::insert(&self.database.pool, session).await
+        sessions::insert(&self.database.connections, session).await
     }
 
     async fn session(&self, id: SessionId) -> Result<Session> {
@@ -51,12 +51,12 @@ impl Store for PostgresStore {
             "SELECT * FROM session JOIN session_revision USING (revision) WHERE id = $1 AND session_id = $1",
         )
         .bind(id.as_uuid());
-        let row = in_time(select.fetch_optional(&self.database.pool)).await.map_err(from_sqlx)?;
+        let row = self.database.connections.row(select).await.map_err(from_sqlx)?;
         rows::session(&row.ok_or_else(|| sessions::unknown(id))?)
     }
 
     async fn update_session(&self, session: &Session) -> Result<()> {
-        sessions::update(&self.database.pool, session).await
+        sessions::update(&self.database.connections, session).await
     }
 
     async fn revisions(
@@ -72,7 +72,7 @@ impl Store for PostgresStore {
         .bind(id.as_uuid())
         .bind(before.map_or(i64::MAX, |before| at_most(before.0)))
         .bind(at_most(limit as u64));
-        let rows = in_time(select.fetch_all(&self.database.pool)).await.map_err(from_sqlx)?;
+        let rows = self.database.connections.rows(select).await.map_err(from_sqlx)?;
         rows.iter().map(rows::revision_head).collect()
     }
 
@@ -81,7 +81,7 @@ impl Store for PostgresStore {
         let select = sqlx::query("SELECT * FROM session_revision WHERE session_id = $1 AND revision = $2")
             .bind(id.as_uuid())
             .bind(i64::try_from(revision.0).ok());
-        let row = in_time(select.fetch_optional(&self.database.pool)).await.map_err(from_sqlx)?;
+        let row = self.database.connections.row(select).await.map_err(from_sqlx)?;
         rows::revision(&row.ok_or_else(|| sessions::unknown_revision(id, revision))?)
     }
 
@@ -104,18 +104,18 @@ impl Store for PostgresStore {
         session: Option<SessionId>,
         key: &str,
     ) -> Result<Option<Execution>> {
-        let mut connection = self.database.pool.acquire().await.map_err(from_sqlx)?;
-        let row = executions::by_key(&mut connection, owner, session, key).await?;
+        let select = executions::by_key(owner, session, key)?;
+        let row = self.database.connections.row(select).await.map_err(from_sqlx)?;
         row.as_ref().map(rows::execution).transpose()
     }
 
     async fn get(&self, id: ExecutionId) -> Result<Execution> {
-        rows::execution(&executions::row(&self.database.pool, id).await?)
+        rows::execution(&executions::row(&self.database.connections, id).await?)
     }
 
     async fn spec(&self, id: ExecutionId) -> Result<ExecutionSpec> {
         let select = sqlx::query("SELECT spec FROM spec WHERE execution_id = $1").bind(id.as_uuid());
-        let row = in_time(select.fetch_optional(&self.database.pool)).await.map_err(from_sqlx)?;
+        let row = self.database.connections.row(select).await.map_err(from_sqlx)?;
         rows::spec(&row.ok_or_else(|| executions::unknown(id))?)
     }
 
@@ -141,7 +141,7 @@ impl Store for PostgresStore {
              WHERE id = $1 ORDER BY output.seq",
         )
         .bind(id.as_uuid());
-        let rows = in_time(select.fetch_all(&self.database.pool)).await.map_err(from_sqlx)?;
+        let rows = self.database.connections.rows(select).await.map_err(from_sqlx)?;
         if rows.is_empty() {
             return Err(executions::unknown(id));
         }
@@ -167,7 +167,7 @@ impl Store for PostgresStore {
         loop {
             let limit = wanted.saturating_add(damaged);
             let mut select = select(query, limit);
-            let rows = in_time(select.build().fetch_all(&self.database.pool)).await.map_err(from_sqlx)?;
+            let rows = self.database.connections.rows(select.build()).await.map_err(from_sqlx)?;
             let mut found = Vec::with_capacity(rows.len());
             for row in &rows {
                 match rows::execution(row) {
@@ -186,10 +186,10 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, query: &PruneQuery) -> Result<Pruned> {
-        let page = retention::page(&self.database.pool, query).await?;
+        let page = retention::page(&self.database.connections, query).await?;
         let deleted = match page.old.len() {
             0 => 0,
-            _ => retention::delete(&self.database.pool, page.old).await?,
+            _ => retention::delete(&self.database.connections, page.old).await?,
         };
         Ok(Pruned { deleted, last: page.last })
     }

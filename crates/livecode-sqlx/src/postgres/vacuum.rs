@@ -8,8 +8,9 @@ use std::{
     time::Instant,
 };
 
-use sqlx::PgPool;
 use tokio::{sync::Notify, task::AbortHandle, time::sleep};
+
+use super::connections::Connections;
 
 /// How many jobs pass through the queue between two vacuums: as many rows as a claim can step over in well under a millisecond.
 const JOBS: usize = 2_000;
@@ -31,9 +32,9 @@ struct Passed {
 
 impl Vacuum {
     /// Starts the task. It ends when this is dropped.
-    pub(super) fn start(pool: &PgPool) -> Self {
+    pub(super) fn start(connections: &Arc<Connections>) -> Self {
         let passed = Arc::new(Passed::default());
-        let task = tokio::spawn(run(pool.clone(), passed.clone())).abort_handle();
+        let task = tokio::spawn(run(connections.clone(), passed.clone())).abort_handle();
         Self { passed, task }
     }
 
@@ -51,16 +52,23 @@ impl Drop for Vacuum {
     }
 }
 
-async fn run(pool: PgPool, passed: Arc<Passed>) {
+async fn run(connections: Arc<Connections>, passed: Arc<Passed>) {
     loop {
         passed.enough.notified().await;
         passed.jobs.store(0, Ordering::Relaxed);
         let began = Instant::now();
-        // Where another process is at it, that one does it for both.
-        let vacuum = "VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF) job";
-        if let Err(error) = sqlx::raw_sql(vacuum).execute(&pool).await {
+        if let Err(error) = vacuum(&connections).await {
             tracing::debug!(%error, "the queue's table can't be vacuumed");
         }
         sleep(began.elapsed() * REST).await;
     }
+}
+
+/// Where another process is at it, that one does it for both.
+async fn vacuum(connections: &Connections) -> Result<(), sqlx::Error> {
+    let mut lent = connections.lend().await?;
+    let vacuum = sqlx::raw_sql("VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF) job");
+    let done = vacuum.execute(&mut lent.connection).await;
+    connections.settle(lent, &done);
+    done.map(drop)
 }

@@ -24,7 +24,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{CONNECT_TIMEOUT, in_time, rows};
+use super::{
+    connections::{CONNECT_TIMEOUT, Connections},
+    rows,
+};
 
 /// How often those who wait look for themselves.
 const POLL: Duration = Duration::from_secs(1);
@@ -51,7 +54,7 @@ pub(super) struct Waiters {
 
 #[derive(Debug)]
 struct Shared {
-    pool: PgPool,
+    connections: Arc<Connections>,
     channel: String,
     /// Tells this process's own notifications from those of others.
     sender: String,
@@ -72,9 +75,14 @@ struct News {
 
 impl Waiters {
     /// `sender` names this process among those who use `channel`.
-    pub(super) fn new(pool: &PgPool, options: &PgConnectOptions, channel: String, sender: String) -> Self {
+    pub(super) fn new(
+        connections: &Arc<Connections>,
+        options: PgConnectOptions,
+        channel: String,
+        sender: String,
+    ) -> Self {
         let shared = Arc::new(Shared {
-            pool: pool.clone(),
+            connections: connections.clone(),
             channel,
             sender,
             jobs: watch::Sender::default(),
@@ -83,13 +91,7 @@ impl Waiters {
             has_news: Notify::default(),
         });
         let teller = tokio::spawn(shared.clone().tell_forever()).abort_handle();
-        Self {
-            shared,
-            teller,
-            listener: OnceLock::new(),
-            options: options.clone(),
-            runtime: Handle::current(),
-        }
+        Self { shared, teller, listener: OnceLock::new(), options, runtime: Handle::current() }
     }
 
     /// Tells the followers of a log that it reaches to `last` now.
@@ -156,7 +158,7 @@ impl Shared {
                 .bind(&self.channel)
                 .bind(payloads);
             // Whom it doesn't reach looks within a second.
-            if let Err(error) = in_time(tell.execute(&self.pool)).await {
+            if let Err(error) = self.connections.rows(tell).await {
                 tracing::debug!(%error, "other processes can't be told of changes");
             }
             sleep(GATHER).await;
@@ -235,7 +237,7 @@ impl Shared {
             return;
         }
         let select = sqlx::query("SELECT id, last_seq FROM execution WHERE id = ANY($1)").bind(followed);
-        match in_time(select.fetch_all(&self.pool)).await {
+        match self.connections.rows(select).await {
             Ok(rows) => {
                 for row in &rows {
                     if let (Ok(id), Ok(last)) = (rows::column::<Uuid>(row, "id"), rows::seq(row, "last_seq"))

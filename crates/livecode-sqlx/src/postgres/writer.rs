@@ -2,23 +2,19 @@
 //!
 //! A commit and the way to the server and back are what a change costs most, so changes of one kind that wait at the same
 //! time become one statement, which is a transaction by itself. A lone change waits for nobody. The tasks drive every
-//! statement to its end, so that no caller who loses interest can leave one half done, and own their connections: a pool
-//! would ask the server each time whether the connection is still good.
+//! statement to its end, so that no caller who loses interest can leave one half done.
 
 use std::{future::Future, slice, sync::Arc};
 
 use livecode_core::{Error, Result};
-use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
-use tokio::{
-    sync::{
-        Mutex,
-        mpsc::{self, Receiver, Sender},
-        oneshot,
-    },
-    time::Instant,
+use sqlx::PgConnection;
+use tokio::sync::{
+    Mutex,
+    mpsc::{self, Receiver, Sender},
+    oneshot,
 };
 
-use super::{TRUSTED, in_time};
+use super::connections::{Connections, in_time};
 use crate::error;
 
 /// The most changes in one statement.
@@ -63,11 +59,11 @@ struct Asked<C: Change> {
 impl<C: Change> Writer<C> {
     /// Starts the tasks: so many statements are under way at a time. Two, and while one waits for the disk the next is worked
     /// out. They end when the writer is dropped and all changes are made.
-    pub(super) fn start(options: &PgConnectOptions, lanes: usize) -> Self {
+    pub(super) fn start(connections: &Arc<Connections>, lanes: usize) -> Self {
         let (sender, receiver) = mpsc::channel(4 * BATCH);
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..lanes {
-            let lane = Lane { options: options.clone(), idle: None };
+            let lane = Lane { connections: connections.clone() };
             tokio::spawn(lane.run(receiver.clone()));
         }
         Self { changes: sender }
@@ -85,15 +81,13 @@ fn gone() -> Error {
     Error::unavailable("the database is closed: the runtime that it was opened in has ended")
 }
 
-/// One connection, made when there is something to do.
+/// Makes one statement after the other.
 struct Lane {
-    options: PgConnectOptions,
-    /// The connection, and since when it has nothing to do.
-    idle: Option<(PgConnection, Instant)>,
+    connections: Arc<Connections>,
 }
 
 impl Lane {
-    async fn run<C: Change>(mut self, changes: Arc<Mutex<Receiver<Asked<C>>>>) {
+    async fn run<C: Change>(self, changes: Arc<Mutex<Receiver<Asked<C>>>>) {
         let mut waiting = Vec::with_capacity(BATCH);
         while changes.lock().await.recv_many(&mut waiting, BATCH).await > 0 {
             while !waiting.is_empty() {
@@ -108,14 +102,14 @@ impl Lane {
     }
 
     /// Says of each change what became of it.
-    async fn make<C: Change>(&mut self, batch: &[C]) -> Vec<Result<C::Made>> {
-        match in_time(self.transaction(batch)).await {
+    async fn make<C: Change>(&self, batch: &[C]) -> Vec<Result<C::Made>> {
+        match self.transaction(batch).await {
             Ok(made) => made,
             // One of them breaks a rule, and took the others with it: each by itself, so that it fails alone.
             Err(error) if batch.len() > 1 && error::is_refusal(&error) => {
                 let mut made = Vec::with_capacity(batch.len());
                 for change in batch {
-                    match in_time(self.transaction(slice::from_ref(change))).await {
+                    match self.transaction(slice::from_ref(change)).await {
                         Ok(one) => made.extend(one),
                         Err(error) => made.push(Err(error::from_sqlx(error))),
                     }
@@ -129,23 +123,11 @@ impl Lane {
         }
     }
 
-    /// Where this fails or is dropped, the connection is closed, whatever state it's in.
-    async fn transaction<C: Change>(&mut self, batch: &[C]) -> Result<Vec<Result<C::Made>>, sqlx::Error> {
-        let mut connection = self.connection().await?;
-        let made = C::make(batch, &mut connection).await;
-        if made.as_ref().err().is_none_or(error::is_refusal) {
-            self.idle = Some((connection, Instant::now()));
-        }
+    async fn transaction<C: Change>(&self, batch: &[C]) -> Result<Vec<Result<C::Made>>, sqlx::Error> {
+        let mut lent = self.connections.lend().await?;
+        let made = in_time(C::make(batch, &mut lent.connection)).await;
+        self.connections.settle(lent, &made);
         made
-    }
-
-    async fn connection(&mut self) -> Result<PgConnection, sqlx::Error> {
-        if let Some((mut connection, since)) = self.idle.take()
-            && (since.elapsed() < TRUSTED || connection.ping().await.is_ok())
-        {
-            return Ok(connection);
-        }
-        self.options.connect().await
     }
 }
 
