@@ -9,6 +9,10 @@
 mod error;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(test)]
+#[cfg(feature = "postgres")]
+#[path = "../tests/postgres_server/mod.rs"]
+mod postgres_server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

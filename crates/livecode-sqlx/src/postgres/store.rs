@@ -30,7 +30,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     database: Arc<Database>,
-    /// Whether the queue in the same file is the one of these executions.
+    /// Whether the queue in the same database is the one of these executions.
     is_queue: bool,
 }
 

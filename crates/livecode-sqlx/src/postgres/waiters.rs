@@ -282,3 +282,87 @@ impl News {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use livecode_core::{Clock, Execution, ExecutionSpec, Owner, Seq, Store, SystemClock};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{Postgres, postgres_server};
+
+    /// Longer than any wait takes that ends.
+    const LONG: Duration = Duration::from_secs(30);
+
+    async fn two() -> [Postgres; 2] {
+        let url = postgres_server::fresh();
+        [Postgres::open(&url).await.unwrap(), Postgres::open(&url).await.unwrap()]
+    }
+
+    fn execution() -> Execution {
+        Execution::new(Owner::anonymous(), "python", SystemClock.now())
+    }
+
+    /// Who hears, and a log that another process has begun; nothing is listened to and nobody looks yet.
+    async fn heard(databases: &[Postgres; 2]) -> (Arc<Shared>, Execution, watch::Receiver<Seq>) {
+        let execution = execution();
+        let spec = ExecutionSpec::new("python", "1");
+        databases[1].store_and_queue().0.insert(&execution, &spec).await.unwrap();
+        let shared = databases[0].database.waiters.shared.clone();
+        let log = lock(&shared.logs).entry(execution.id).or_default().subscribe();
+        (shared, execution, log)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_another_process_changes_is_told_without_a_look() {
+        let databases = two().await;
+        let (shared, execution, mut log) = heard(&databases).await;
+        let mut jobs = shared.jobs.subscribe();
+        let listening = shared.listen_forever(databases[0].database.waiters.options.clone());
+        let told = async {
+            // As soon as it listens, everybody looks.
+            log.changed().await.unwrap();
+            jobs.changed().await.unwrap();
+            databases[1].database.waiters.log_grew(execution.id, Seq(7));
+            log.wait_for(|last| *last == Seq(7)).await.unwrap();
+            databases[1].database.waiters.jobs_came();
+            jobs.changed().await.unwrap();
+            // The connection is cut: what is told meanwhile is lost, so everybody looks again.
+            log.mark_unchanged();
+            let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = $1";
+            let listen = format!("LISTEN \"{}\"", shared.channel);
+            shared.connections.rows(sqlx::query(cut).bind(listen)).await.unwrap();
+            log.changed().await.unwrap();
+        };
+        tokio::select! {
+            () = listening => {}
+            told = timeout(LONG, told) => assert!(told.is_ok(), "nothing was told"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_told_is_found_by_a_look() {
+        let databases = two().await;
+        let (shared, _, mut log) = heard(&databases).await;
+        let mut jobs = shared.jobs.subscribe();
+        assert!(!log.has_changed().unwrap() && !jobs.has_changed().unwrap());
+        shared.look().await;
+        assert_eq!(*log.borrow_and_update(), Seq(1));
+        assert!(jobs.has_changed().unwrap());
+        jobs.mark_unchanged();
+        drop((log, jobs));
+        shared.look().await;
+        assert!(lock(&shared.logs).is_empty(), "who has gone is forgotten");
+    }
+
+    #[test]
+    fn news_is_told_in_as_many_payloads_as_it_takes() {
+        let logs: HashMap<_, _> = (1..=500).map(|seq| (execution().id, Seq(seq))).collect();
+        let payloads = News { jobs: true, logs: logs.clone() }.payloads("me");
+        assert!(payloads.len() > 1 && payloads.iter().all(|payload| payload.len() < 8_000));
+        let words: Vec<&str> = payloads.iter().flat_map(|payload| payload.split(' ').skip(1)).collect();
+        assert_eq!(words.len(), 501);
+        assert!(words.contains(&"jobs"));
+        assert!(payloads.iter().all(|payload| payload.starts_with("me ")));
+    }
+}
