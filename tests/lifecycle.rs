@@ -2,13 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "../crates/livecode-sqlx/tests/postgres_server/mod.rs"]
+mod postgres_server;
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use livecode::{
     Ceiling, Edit, Engine, ErrorKind, ErrorType, EventKind, Execution, ExecutionSpec, LimitRequest, Limits,
     MemoryQueue, MemoryStore, Owner, Queue, RunOptions, Runner, Seq, State, Store, Worker,
-    process::ProcessSandbox, sqlx::Sqlite,
+    process::ProcessSandbox,
+    sqlx::{Postgres, Sqlite},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +48,11 @@ impl Service {
         let url = format!("sqlite://{}", directory.path().join("livecode.db").display());
         let (store, queue) = Sqlite::open(&url).await.unwrap().store_and_queue();
         Self::new(Arc::new(store), Arc::new(queue), Some(directory))
+    }
+
+    async fn postgres() -> Self {
+        let (store, queue) = Postgres::open(&postgres_server::fresh()).await.unwrap().store_and_queue();
+        Self::new(Arc::new(store), Arc::new(queue), None)
     }
 
     async fn run(&self, spec: ExecutionSpec) -> (Execution, String, String) {
@@ -201,6 +210,14 @@ macro_rules! on_every_backend {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 let service = super::Service::sqlite().await;
+                super::$case(&service).await;
+                service.close().await;
+            }
+        )* }
+        mod postgres { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let service = super::Service::postgres().await;
                 super::$case(&service).await;
                 service.close().await;
             }

@@ -2,7 +2,7 @@
 #![cfg(feature = "sqlite")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use futures_util::future::join_all;
 use livecode_core::{
@@ -12,6 +12,7 @@ use livecode_core::{
 use livecode_sqlx::Sqlite;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 /// A directory for one file, and the URL of it.
 fn place() -> (TempDir, String) {
@@ -166,6 +167,21 @@ async fn a_damaged_record_is_our_failure_and_hides_no_other() {
             assert_eq!(store.list(&query).await.unwrap(), all[2..], "they don't count towards {limit}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_lock_of_another_process_is_waited_for() {
+    let (_directory, url) = place();
+    let store = Sqlite::open(&url).await.unwrap().store();
+    let mut other = raw(&url).await;
+    let transaction = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let execution = execution();
+    let spec = spec();
+    let mut insert = pin!(store.insert(&execution, &spec));
+    assert!(timeout(Duration::from_millis(100), &mut insert).await.is_err());
+    assert_eq!(store.list(&ListQuery::default()).await.unwrap(), [], "readers don't wait");
+    transaction.rollback().await.unwrap();
+    assert_eq!(insert.await.unwrap(), Inserted::New);
 }
 
 #[test]

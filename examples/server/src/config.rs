@@ -34,7 +34,8 @@ pub struct Config {
     #[arg(long, env, value_enum, default_value_t = Role::All)]
     pub role: Role,
 
-    /// Where sessions and executions live: memory: (gone with the process) or sqlite://FILE, made where there is none
+    /// Where sessions and executions live: memory: (gone with the process), sqlite://FILE, made where there is none, or
+    /// postgres://USER:PASSWORD@HOST/DATABASE
     #[arg(long, env, default_value = "sqlite://livecode.db", hide_env_values = true)]
     pub database_url: String,
 
@@ -152,6 +153,8 @@ pub enum Database {
     Memory,
     /// In a file: the URL.
     Sqlite(String),
+    /// On a PostgreSQL server: the URL.
+    Postgres(String),
 }
 
 /// How work reaches workers.
@@ -204,12 +207,10 @@ impl Config {
                 ))
             }
             Some(("sqlite", _)) => Ok(Database::Sqlite(url.to_owned())),
-            Some(("postgres" | "postgresql", _)) => Err(Error::invalid(
-                "DATABASE_URL names PostgreSQL, which comes with a later release: set sqlite://FILE or memory:",
+            Some(("postgres" | "postgresql", _)) => Ok(Database::Postgres(url.to_owned())),
+            Some(_) | None => Err(Error::invalid(
+                "DATABASE_URL is not a database known here: set sqlite://FILE, postgres://HOST/DATABASE or memory:",
             )),
-            Some(_) | None => {
-                Err(Error::invalid("DATABASE_URL is not a database known here: set sqlite://FILE or memory:"))
-            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use livecode::{
     CompileCache, MemoryQueue, MemoryStore, Queue, Result, Runner, Store,
     process::{self, ProcessSandbox},
-    sqlx::Sqlite,
+    sqlx::{Postgres, Sqlite},
 };
 
 use crate::config::{Config, Database, Isolation, QueueKind, Role, SandboxKind};
@@ -38,6 +38,14 @@ impl Parts {
             }
             (Database::Sqlite(url), QueueKind::Memory) => {
                 let store = Sqlite::open(&url).await?.store();
+                (Arc::new(store), Arc::new(MemoryQueue::default()))
+            }
+            (Database::Postgres(url), QueueKind::Database) => {
+                let (store, queue) = Postgres::open(&url).await?.store_and_queue();
+                (Arc::new(store), Arc::new(queue))
+            }
+            (Database::Postgres(url), QueueKind::Memory) => {
+                let store = Postgres::open(&url).await?.store();
                 (Arc::new(store), Arc::new(MemoryQueue::default()))
             }
         };

@@ -1,6 +1,9 @@
-//! The binary as it's shipped: SQLite, the process sandbox, real programs; and what is left when it's killed.
+//! The binary as it's shipped: SQLite and PostgreSQL, the process sandbox, real programs; and what is left when it's killed.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "../../../crates/livecode-sqlx/tests/postgres_server/mod.rs"]
+mod postgres_server;
 
 use std::{
     collections::HashSet,
@@ -327,4 +330,50 @@ fn sigterm_finishes_what_runs_and_gives_back_the_rest() {
     let record = server.end(&short);
     assert_eq!((&record["stdout"], &record["attempt"]), (&json!("began\nended\n"), &json!(1)));
     assert_eq!(server.end(&waiting)["stdout"], "later\n");
+}
+
+/// Two processes that answer requests and two that run programs, on one database: each run is executed once, and followed
+/// live where it wasn't accepted.
+fn processes_share_a_database(directory: &Path, url: &str) {
+    const RUNS: usize = 200;
+    const CLIENTS: usize = 8;
+    let start = |role| Server::start(directory, &[("DATABASE_URL", url), ("ROLE", role), ("WORKERS", "2")]);
+    let apis = [start("api"), start("api")];
+    let _workers = [start("worker"), start("worker")];
+    let client = |client: usize| {
+        for n in (client..RUNS).step_by(CLIENTS) {
+            let source = format!("import time\nprint({n}, flush=True)\ntime.sleep(0.02)\nprint('end')");
+            let (status, accepted) = apis[n % 2].post("/executions", &python(&source));
+            assert_eq!(status, 202, "{accepted}");
+            let id = accepted["execution_id"].as_str().unwrap();
+            let events = agent().get(format!("{}/executions/{id}/events", apis[(n + 1) % 2].url)).call();
+            let events = events.unwrap().body_mut().read_to_string().unwrap();
+            let of =
+                |name: &str| events.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+            let seqs = (1..=of("id: ").len()).map(|seq| seq.to_string());
+            assert_eq!(of("id: "), seqs.collect::<Vec<_>>(), "{events}");
+            assert_eq!(of("data: ").iter().filter(|data| data.contains("RUNNING")).count(), 1, "{events}");
+            assert_eq!(of("event: ").last(), Some(&"end"), "{events}");
+            let record: Value = serde_json::from_str(of("data: ").last().unwrap()).unwrap();
+            let ended = (&record["status"], &record["stdout"], &record["attempt"]);
+            assert_eq!(ended, (&json!("COMPLETED"), &json!(format!("{n}\nend\n")), &json!(1)));
+        }
+    };
+    thread::scope(|scope| {
+        let client = &client;
+        (0..CLIENTS).for_each(|n| drop(scope.spawn(move || client(n))));
+    });
+}
+
+#[test]
+fn processes_share_a_sqlite_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/livecode.db", directory.path().display());
+    processes_share_a_database(directory.path(), &url);
+}
+
+#[test]
+fn processes_share_a_postgres_database() {
+    let directory = tempfile::tempdir().unwrap();
+    processes_share_a_database(directory.path(), &postgres_server::fresh());
 }

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 
 use super::{
     Database, executions,
-    rows::{self, column, signed},
+    rows::{self, column},
 };
-use crate::error::from_sqlx;
+use crate::{error::from_sqlx, value::signed};
 
 /// How much of a log a follower reads at once and holds: so many events, or so many bytes and one chunk more.
 const PAGE_EVENTS: usize = 256;

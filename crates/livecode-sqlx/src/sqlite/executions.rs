@@ -11,10 +11,13 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     queue::millis,
-    rows::{self, check_version, column, is_taken, json, signed},
+    rows::{self, column},
     writer::Failure,
 };
-use crate::error::from_sqlx;
+use crate::{
+    error::{from_sqlx, is_taken},
+    value::{check_version, descriptor, json, signed, unsigned},
+};
 
 pub(super) async fn get(connection: &mut SqliteConnection, id: ExecutionId) -> Result<Execution> {
     rows::execution(&row(connection, id).await?)
@@ -188,7 +191,7 @@ pub(super) async fn update(
     .fetch_optional(&mut *connection)
     .await?;
     match updated {
-        Some(updated) => Ok(Seq(rows::unsigned(updated.try_get("last_seq")?)?)),
+        Some(updated) => Ok(Seq(unsigned(updated.try_get("last_seq")?)?)),
         None => Err(refused(connection, id, version).await),
     }
 }
@@ -246,7 +249,7 @@ pub(super) async fn append(
         );
         return Err(Error::conflict(message).into());
     };
-    Ok(Seq(rows::unsigned(grown.try_get("last_seq")?)?))
+    Ok(Seq(unsigned(grown.try_get("last_seq")?)?))
 }
 
 /// Chunks as two parameters, however many they are: `[stream, first byte from 1, length]` of each as JSON, and all bytes.
@@ -255,7 +258,7 @@ fn chunks(output: &[Output]) -> Result<(String, Vec<u8>)> {
     let mut bytes = Vec::with_capacity(output.iter().map(|chunk| chunk.bytes.len()).sum());
     let mut places = Vec::with_capacity(output.len());
     for chunk in output {
-        places.push((rows::descriptor(chunk.stdio), bytes.len() + 1, chunk.bytes.len()));
+        places.push((descriptor(chunk.stdio), bytes.len() + 1, chunk.bytes.len()));
         bytes.extend_from_slice(&chunk.bytes);
     }
     Ok((json(&places)?, bytes))

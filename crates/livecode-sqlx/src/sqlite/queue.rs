@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use super::{
     Database,
-    rows::{column, hex, json, unsigned},
+    rows::{column, hex},
     writer::{Failure, Survives},
 };
-use crate::error::from_sqlx;
-
-/// What "never" is for a timer that can't be reckoned: longer than any process lives.
-const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+use crate::{
+    error::from_sqlx,
+    value::{NEVER, json, unsigned},
+};
 
 /// A [`Queue`] in a SQLite file, from [`Sqlite::store_and_queue`](crate::Sqlite::store_and_queue).
 ///

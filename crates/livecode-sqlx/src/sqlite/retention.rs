@@ -5,11 +5,13 @@ use sqlx::{SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::{
-    rows::{column, hex, json, required_moment},
-    store::at_most,
+    rows::{column, hex, required_moment},
     writer::Failure,
 };
-use crate::error::from_sqlx;
+use crate::{
+    error::from_sqlx,
+    value::{at_most, json},
+};
 
 /// What was looked at.
 pub(super) struct Page {

@@ -1,16 +1,18 @@
 //! Records as rows and back.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use livecode_core::{
     Error, Execution, ExecutionSpec, Output, Owner, Result, Revision, RevisionHead, Seq, Session,
-    SessionRevision, Source, Stdio, Timestamp,
+    SessionRevision, Source, Timestamp,
 };
-use serde::Serialize;
 use sqlx::{Decode, Row, Sqlite, Type, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use crate::error::from_sqlx;
+use crate::{
+    error::from_sqlx,
+    value::{damaged, stdio, unsigned},
+};
 
 pub(super) fn execution(row: &SqliteRow) -> Result<Execution> {
     let outcome: Option<&str> = column(row, "outcome")?;
@@ -71,20 +73,9 @@ pub(super) fn revision(row: &SqliteRow) -> Result<SessionRevision> {
 
 /// A chunk, where the row has one: an outer join may have none.
 pub(super) fn output(row: &SqliteRow) -> Result<Option<Output>> {
-    let stdio = match column::<Option<i64>>(row, "stdio")? {
-        None => return Ok(None),
-        Some(1) => Stdio::Stdout,
-        Some(2) => Stdio::Stderr,
-        Some(other) => return Err(damaged(format!("{other} is no output stream"))),
-    };
-    Ok(Some(Output::new(stdio, column::<Vec<u8>>(row, "bytes")?)))
-}
-
-/// The program's own number of its stream.
-pub(super) fn descriptor(stdio: Stdio) -> i64 {
-    match stdio {
-        Stdio::Stdout => 1,
-        Stdio::Stderr => 2,
+    match column(row, "stdio")? {
+        None => Ok(None),
+        Some(descriptor) => Ok(Some(Output::new(stdio(descriptor)?, column::<Vec<u8>>(row, "bytes")?))),
     }
 }
 
@@ -115,43 +106,7 @@ pub(super) fn required_moment(row: &SqliteRow, name: &'static str) -> Result<Tim
     Timestamp::from_millis(column(row, name)?).map_err(damaged)
 }
 
-pub(super) fn unsigned(number: i64) -> Result<u64> {
-    u64::try_from(number).map_err(damaged)
-}
-
-/// SQLite's integers have a sign. No count of ours gets that far by counting.
-pub(super) fn signed(number: u64) -> Result<i64> {
-    i64::try_from(number).map_err(|error| {
-        Error::invalid(format!("{number} is more than the database can count")).with_source(error)
-    })
-}
-
-/// As JSON text, which never has a NUL in it.
-pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
-    serde_json::to_string(value)
-        .map_err(|error| Error::internal("a record can't be written as JSON").with_source(error))
-}
-
-pub(super) fn check_version(what: fmt::Arguments<'_>, stored: i64, new: i64) -> Result<()> {
-    if new == stored.saturating_add(1) {
-        return Ok(());
-    }
-    Err(Error::conflict(format!(
-        "{what} was changed meanwhile: version {new} doesn't follow on {stored}; read it again"
-    )))
-}
-
-/// A unique index has an entry for this already.
-pub(super) fn is_taken(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_unique_violation())
-}
-
 /// An id within JSON, for `unhex`.
 pub(super) fn hex(id: Uuid) -> String {
     id.simple().to_string()
-}
-
-fn damaged(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::internal("the database holds a record that can't be read: was it changed by another program?")
-        .with_source(error)
 }

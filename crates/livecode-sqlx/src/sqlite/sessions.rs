@@ -3,9 +3,10 @@
 use livecode_core::{Error, Revision, Session, SessionId};
 use sqlx::SqliteConnection;
 
-use super::{
-    rows::{check_version, column, is_taken, signed},
-    writer::Failure,
+use super::{rows::column, writer::Failure};
+use crate::{
+    error::is_taken,
+    value::{check_version, signed},
 };
 
 pub(super) async fn insert(

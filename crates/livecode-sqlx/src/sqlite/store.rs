@@ -12,13 +12,11 @@ use livecode_core::{
 };
 use sqlx::QueryBuilder;
 
-use super::{
-    Database, events, executions, retention,
-    rows::{self, json},
-    sessions,
-    writer::Survives,
+use super::{Database, events, executions, retention, rows, sessions, writer::Survives};
+use crate::{
+    error::from_sqlx,
+    value::{at_most, json},
 };
-use crate::error::from_sqlx;
 
 /// A [`Store`] in a SQLite file, from [`Sqlite::store`](crate::Sqlite::store) or
 /// [`Sqlite::store_and_queue`](crate::Sqlite::store_and_queue).
@@ -274,9 +272,4 @@ impl Store for SqliteStore {
         };
         Ok(Pruned { deleted, last: page.last })
     }
-}
-
-/// A number that only limits: beyond what the database can count it's no limit.
-pub(super) fn at_most(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -13,8 +13,8 @@ use sqlx::{SqlitePool, pool::PoolConnection};
 use tokio::{runtime::Handle, sync::watch};
 use uuid::Uuid;
 
-use super::rows::{column, hex, json, seq};
-use crate::error::from_sqlx;
+use super::rows::{column, hex, seq};
+use crate::{error::from_sqlx, value::json};
 
 /// How often the file is asked whether another process has changed it: that takes microseconds and reads no page.
 const EVERY: Duration = Duration::from_millis(20);

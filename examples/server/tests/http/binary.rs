@@ -69,8 +69,16 @@ async fn what_cannot_be_right_is_refused_with_variable_reason_and_remedy() {
         (&[("LISTEN", "0.0.0.0:3000")][..], "LISTEN is 0.0.0.0:3000", "ALLOW_ANONYMOUS=1"),
         (&[("LISTEN", "everywhere")], "<ADDRESS:PORT>", "invalid socket address"),
         (&[("PORT", "70000")], "--port <PORT>", "0..=65535"),
-        (&[("DATABASE_URL", "postgres://u:hunter2@db/x")], "DATABASE_URL", "sqlite://FILE or memory:"),
-        (&[("DATABASE_URL", "mysql://u:hunter2@db/x")], "DATABASE_URL", "sqlite://FILE or memory:"),
+        (
+            &[("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x")],
+            "the database can't be reached",
+            "refused",
+        ),
+        (
+            &[("DATABASE_URL", "mysql://u:hunter2@db/x")],
+            "DATABASE_URL",
+            "sqlite://FILE, postgres://HOST/DATABASE or memory:",
+        ),
         (&[("DATABASE_URL", "sqlite://")], "DATABASE_URL", "sqlite://livecode.db"),
         (&[("DATABASE_URL", "sqlite::memory:")], "DATABASE_URL", "memory:"),
         (&[("QUEUE_URL", "redis://:hunter2@q")], "QUEUE_URL", "database or memory:"),

@@ -56,6 +56,7 @@ macro_rules! queue_suite {
             turns_are_within_a_priority
             a_higher_attempt_takes_a_new_turn
             the_same_attempt_again_takes_no_new_turn
+            the_same_attempt_again_costs_no_turn
             a_lapsed_job_keeps_its_turn
             a_delayed_job_takes_its_turn_when_its_delay_has_passed
             a_leased_job_is_not_claimed_again

@@ -128,6 +128,17 @@ pub async fn the_same_attempt_again_takes_no_new_turn(queue: Arc<dyn Queue>) {
     assert_eq!(names(&[&a, &[&b[..], &[later]].concat()], &claimed), ["a0", "b0", "a1", "b1", "b2"]);
 }
 
+/// What a push changes nothing of costs its owner no turn, wherever in the push it is.
+pub async fn the_same_attempt_again_costs_no_turn(queue: Arc<dyn Queue>) {
+    let (a, b) = (jobs_of("a", 3), jobs_of("b", 2));
+    queue.push(&a[..2]).await.unwrap();
+    assert_eq!(claim_now(&*queue, 2).await.len(), 2);
+    queue.push(&b).await.unwrap();
+    queue.push(&a).await.unwrap();
+    let claimed = claim_now(&*queue, 10).await;
+    assert_eq!(names(&[&a, &b], &claimed), ["b0", "a2", "b1"]);
+}
+
 /// A job whose lease lapses has the turn that it had.
 pub async fn a_lapsed_job_keeps_its_turn(queue: Arc<dyn Queue>) {
     let (a, b, c) = (jobs_of("a", 3), jobs_of("b", 2), jobs_of("c", 2));

@@ -1,41 +1,21 @@
-//! The store and the queue in SQLite beside those in memory: the same operations get the same answers.
-#![cfg(feature = "sqlite")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Stores: sessions, executions, logs, lists and what is deleted.
 
-use std::{fmt::Debug, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use livecode_core::{
-    Change, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job, Lease, ListQuery,
-    MemoryQueue, MemoryStore, Outcome, Output, Owner, PageStart, PruneQuery, Queue, Result, Revision, Seq,
-    Session, SessionId, Source, Stdio, Store, Termination, Timestamp,
+    Change, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery, MemoryStore, Outcome,
+    Output, Owner, PageStart, PruneQuery, Revision, Seq, Session, SessionId, Source, Stdio, Store,
+    Termination, Timestamp,
 };
-use livecode_sqlx::Sqlite;
 use proptest::{collection::vec, option, prelude::*};
 use uuid::Uuid;
 
-/// The `index`th of those there are; none where there are none.
-fn pick<T>(all: &[T], index: usize) -> Option<&T> {
-    all.get(index % all.len().max(1))
-}
-
-/// What both said, where they agree: values as they are, errors by their kind.
-fn same<T: PartialEq + Debug>(memory: Result<T>, sqlite: Result<T>) -> std::result::Result<T, ErrorKind> {
-    let (memory, sqlite) = (memory.map_err(|error| error.kind()), sqlite.map_err(|error| error.kind()));
-    assert_eq!(memory, sqlite);
-    sqlite
-}
-
-fn run(test: impl AsyncFnOnce(Sqlite)) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/livecode.db", directory.path().display());
-    runtime.block_on(async { test(Sqlite::open(&url).await.unwrap()).await });
-}
+use super::{pick, same};
 
 #[derive(Clone, Debug)]
-enum StoreStep {
+pub(crate) enum StoreStep {
     InsertSession {
         owner: usize,
         source: String,
@@ -92,7 +72,7 @@ enum StoreStep {
 }
 
 #[derive(Clone, Debug)]
-enum ChangeKind {
+pub(crate) enum ChangeKind {
     Start,
     Finish(Outcome),
     RequestCancel,
@@ -102,7 +82,7 @@ enum ChangeKind {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum PageKind {
+pub(crate) enum PageKind {
     Newest,
     Oldest,
     Before(usize),
@@ -147,7 +127,7 @@ fn change() -> impl Strategy<Value = ChangeKind> {
     ]
 }
 
-fn store_step() -> impl Strategy<Value = StoreStep> {
+pub(crate) fn store_step() -> impl Strategy<Value = StoreStep> {
     use StoreStep::*;
     let index = 0..8usize;
     let rarely = prop::bool::weighted(0.1);
@@ -183,7 +163,7 @@ fn store_step() -> impl Strategy<Value = StoreStep> {
 /// Both stores, and what has been put into them.
 struct Stores<S> {
     memory: MemoryStore,
-    sqlite: S,
+    sql: S,
     sessions: Vec<SessionId>,
     executions: Vec<ExecutionId>,
     now: i64,
@@ -217,10 +197,8 @@ impl<S: Store> Stores<S> {
                 if taken && !self.sessions.is_empty() {
                     session.id = self.session(owner);
                 }
-                let inserted = same(
-                    self.memory.insert_session(&session).await,
-                    self.sqlite.insert_session(&session).await,
-                );
+                let inserted =
+                    same(self.memory.insert_session(&session).await, self.sql.insert_session(&session).await);
                 if inserted.is_ok() {
                     self.sessions.push(session.id);
                 }
@@ -241,14 +219,14 @@ impl<S: Store> Stores<S> {
             }
             StoreStep::ReadSession { session, before, limit } => {
                 let (id, before) = (self.session(session), before.map(Revision));
-                same(self.memory.session(id).await, self.sqlite.session(id).await).ok();
+                same(self.memory.session(id).await, self.sql.session(id).await).ok();
                 same(
                     self.memory.revisions(id, before, limit).await,
-                    self.sqlite.revisions(id, before, limit).await,
+                    self.sql.revisions(id, before, limit).await,
                 )
                 .unwrap();
                 let one = before.unwrap_or(Revision::FIRST);
-                same(self.memory.revision(id, one).await, self.sqlite.revision(id, one).await).ok();
+                same(self.memory.revision(id, one).await, self.sql.revision(id, one).await).ok();
             }
             StoreStep::Insert { owner, session, key, text, taken } => {
                 let mut execution = Execution::new(self.owner(owner), "python", now);
@@ -261,17 +239,17 @@ impl<S: Store> Stores<S> {
                 }
                 let inserted = same(
                     self.memory.insert(&execution, &spec).await,
-                    self.sqlite.insert(&execution, &spec).await,
+                    self.sql.insert(&execution, &spec).await,
                 );
                 if let Some(key) = &execution.idempotency_key {
                     let (owner, session) = (&execution.owner, execution.session_id);
                     same(
                         self.memory.by_key(owner, session, key).await,
-                        self.sqlite.by_key(owner, session, key).await,
+                        self.sql.by_key(owner, session, key).await,
                     )
                     .unwrap();
                 }
-                same(self.memory.spec(execution.id).await, self.sqlite.spec(execution.id).await).ok();
+                same(self.memory.spec(execution.id).await, self.sql.spec(execution.id).await).ok();
                 if inserted == Ok(Inserted::New) {
                     self.executions.push(execution.id);
                 }
@@ -291,7 +269,7 @@ impl<S: Store> Stores<S> {
                     execution.version = execution.version.saturating_add_signed(skew);
                     same(
                         self.memory.update(&execution, &output).await,
-                        self.sqlite.update(&execution, &output).await,
+                        self.sql.update(&execution, &output).await,
                     )
                     .ok();
                 }
@@ -302,7 +280,7 @@ impl<S: Store> Stores<S> {
                 let attempt = u32::try_from(current + attempt).unwrap();
                 same(
                     self.memory.append(id, attempt, &output).await,
-                    self.sqlite.append(id, attempt, &output).await,
+                    self.sql.append(id, attempt, &output).await,
                 )
                 .ok();
             }
@@ -323,29 +301,28 @@ impl<S: Store> Stores<S> {
                     },
                     limit,
                 };
-                same(self.memory.list(&query).await, self.sqlite.list(&query).await).unwrap();
+                same(self.memory.list(&query).await, self.sql.list(&query).await).unwrap();
             }
             StoreStep::Prune { ended_before, keep, limit } => {
                 let ended_before = Timestamp::from_millis(ended_before).unwrap();
                 let mut query = PruneQuery { ended_before, keep_per_session: keep, after: None, limit };
                 for _ in 0..2 {
                     query.after =
-                        same(self.memory.prune(&query).await, self.sqlite.prune(&query).await).unwrap().last;
+                        same(self.memory.prune(&query).await, self.sql.prune(&query).await).unwrap().last;
                 }
             }
         }
     }
 
     async fn update_session(&self, session: &Session) {
-        same(self.memory.update_session(session).await, self.sqlite.update_session(session).await).ok();
+        same(self.memory.update_session(session).await, self.sql.update_session(session).await).ok();
     }
 
     /// Record, output and log, as far as they go by now.
     async fn read(&self, id: ExecutionId, after: Seq, follow: Follow) {
-        let stored = same(self.memory.get(id).await, self.sqlite.get(id).await);
-        same(self.memory.output(id).await, self.sqlite.output(id).await).ok();
-        let (mut memory, sqlite) =
-            (self.memory.events(id, after, follow), self.sqlite.events(id, after, follow));
+        let stored = same(self.memory.get(id).await, self.sql.get(id).await);
+        same(self.memory.output(id).await, self.sql.output(id).await).ok();
+        let (mut memory, sql) = (self.memory.events(id, after, follow), self.sql.events(id, after, follow));
         let mut there: Vec<Event> = Vec::new();
         // The one in memory never waits for what is there.
         while let Some(Some(Ok(event))) = memory.next().now_or_never() {
@@ -353,129 +330,28 @@ impl<S: Store> Stores<S> {
         }
         match stored {
             Ok(execution) if execution.state.is_terminal() => {
-                assert_eq!(sqlite.try_collect::<Vec<_>>().await.unwrap(), there);
+                assert_eq!(sql.try_collect::<Vec<_>>().await.unwrap(), there);
             }
             Ok(_) => {
-                let sqlite: Vec<_> = sqlite.take(there.len()).try_collect().await.unwrap();
-                assert_eq!(sqlite, there);
+                let sql: Vec<_> = sql.take(there.len()).try_collect().await.unwrap();
+                assert_eq!(sql, there);
             }
             Err(kind) => {
-                let error = sqlite.try_collect::<Vec<_>>().await.unwrap_err();
+                let error = sql.try_collect::<Vec<_>>().await.unwrap_err();
                 assert_eq!(error.kind(), kind);
             }
         }
     }
 }
 
-#[derive(Clone, Debug)]
-enum QueueStep {
-    Push(Vec<(usize, u32, usize, bool, i16)>),
-    Claim { max: usize },
-    Extend { leases: Vec<usize>, lapse: bool },
-    Ack { leases: Vec<usize> },
-}
-
-fn queue_step() -> impl Strategy<Value = QueueStep> {
-    let job = (0..12usize, 1..4u32, 0..3usize, prop::bool::weighted(0.2), -1..2i16);
-    prop_oneof![
-        vec(job, 0..4).prop_map(QueueStep::Push),
-        (0..4usize).prop_map(|max| QueueStep::Claim { max }),
-        (vec(0..20usize, 0..4), any::<bool>())
-            .prop_map(|(leases, lapse)| QueueStep::Extend { leases, lapse }),
-        vec(0..20usize, 0..3).prop_map(|leases| QueueStep::Ack { leases }),
-    ]
-}
-
-/// So long that it plays no part.
-const LONG: Duration = Duration::from_secs(3600);
-
-/// Both queues, and every lease they ever gave: of memory's and of SQLite's.
-struct Queues<Q> {
-    memory: MemoryQueue,
-    sqlite: Q,
-    leases: Vec<(Lease, Lease)>,
-}
-
-impl<Q: Queue> Queues<Q> {
-    async fn step(&mut self, step: QueueStep) {
-        match step {
-            QueueStep::Push(jobs) => {
-                let jobs: Vec<_> = jobs
-                    .into_iter()
-                    .map(|(id, attempt, owner, delayed, priority)| Job {
-                        id: Uuid::from_u128(id as u128 + 1).into(),
-                        attempt,
-                        owner: Owner::new(["", "alice", "bob"][owner]).unwrap(),
-                        delay: if delayed { LONG } else { Duration::ZERO },
-                        priority,
-                    })
-                    .collect();
-                same(self.memory.push(&jobs).await, self.sqlite.push(&jobs).await).unwrap();
-            }
-            QueueStep::Claim { max } => {
-                let memory = self.memory.claim(max, Duration::ZERO, LONG).await.unwrap();
-                let sqlite = self.sqlite.claim(max, Duration::ZERO, LONG).await.unwrap();
-                let jobs = |leases: &[Lease]| {
-                    leases.iter().map(|lease| (lease.id, lease.attempt)).collect::<Vec<_>>()
-                };
-                assert_eq!(jobs(&memory), jobs(&sqlite));
-                self.leases.extend(memory.into_iter().zip(sqlite));
-            }
-            QueueStep::Extend { leases, lapse } => {
-                let (memory, sqlite) = self.pick(leases);
-                let by = if lapse { Duration::ZERO } else { LONG };
-                let memory_lost = self.memory.extend(&memory, by).await.unwrap();
-                let sqlite_lost = self.sqlite.extend(&sqlite, by).await.unwrap();
-                let places = |asked: &[Lease], lost: &[Lease]| {
-                    asked.iter().map(|lease| lost.contains(lease)).collect::<Vec<_>>()
-                };
-                assert_eq!(places(&memory, &memory_lost), places(&sqlite, &sqlite_lost));
-                // SQLite notices a lapse when it claims, and what it hasn't noticed counts for nobody's turn.
-                assert_eq!(self.sqlite.claim(0, Duration::ZERO, LONG).await.unwrap(), []);
-            }
-            QueueStep::Ack { leases } => {
-                let (memory, sqlite) = self.pick(leases);
-                same(self.memory.ack(&memory).await, self.sqlite.ack(&sqlite).await).unwrap();
-            }
-        }
-        let (memory, sqlite) = (self.memory.stats().await.unwrap(), self.sqlite.stats().await.unwrap());
-        assert_eq!(
-            (memory.waiting, memory.delayed, memory.leased, memory.oldest_waiting.is_some()),
-            (sqlite.waiting, sqlite.delayed, sqlite.leased, sqlite.oldest_waiting.is_some())
-        );
+/// Does the same to both, and reads it all in the end.
+pub(crate) async fn store_as_memory_does(sql: impl Store, steps: Vec<StoreStep>) {
+    let mut stores =
+        Stores { memory: MemoryStore::new(), sql, sessions: Vec::new(), executions: Vec::new(), now: 0 };
+    for step in steps {
+        stores.step(step).await;
     }
-
-    fn pick(&self, indices: Vec<usize>) -> (Vec<Lease>, Vec<Lease>) {
-        indices.into_iter().filter_map(|index| pick(&self.leases, index).cloned()).unzip()
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn sqlite_stores_as_memory_does(steps in vec(store_step(), 1..60), with_queue: bool) {
-        run(async |database| {
-            let sqlite = if with_queue { database.store_and_queue().0 } else { database.store() };
-            let mut stores =
-                Stores { memory: MemoryStore::new(), sqlite, sessions: Vec::new(), executions: Vec::new(), now: 0 };
-            for step in steps {
-                stores.step(step).await;
-            }
-            for id in stores.executions.clone() {
-                stores.read(id, Seq::START, Follow::Everything).await;
-            }
-        });
-    }
-
-    #[test]
-    fn sqlite_queues_as_memory_does(steps in vec(queue_step(), 1..60)) {
-        run(async |database| {
-            let mut queues =
-                Queues { memory: MemoryQueue::new(), sqlite: database.store_and_queue().1, leases: Vec::new() };
-            for step in steps {
-                queues.step(step).await;
-            }
-        });
+    for id in stores.executions.clone() {
+        stores.read(id, Seq::START, Follow::Everything).await;
     }
 }
