@@ -265,7 +265,7 @@ impl Engine {
             return Ok(execution);
         }
         let end = async {
-            let mut events = self.parts.store.events(id, Seq::START, Follow::Status);
+            let mut events = self.parts.store.events(id, Seq::START, Follow::End);
             while let Some(event) = events.next().await {
                 if let EventKind::End(execution) = event?.kind {
                     return Ok(*execution);

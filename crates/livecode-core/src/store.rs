@@ -27,6 +27,8 @@ pub enum Follow {
     Everything,
     /// All but output. What is left out leaves gaps in the sequence numbers.
     Status,
+    /// The end alone.
+    End,
 }
 
 /// Which executions, in which order: by id, which is by creation.

@@ -417,7 +417,8 @@ impl Record {
         let from = usize::try_from(after.0).unwrap_or(usize::MAX);
         let wanted = |kind: &EventKind| match kind {
             EventKind::Output { .. } => follow == Follow::Everything,
-            EventKind::Status { .. } | EventKind::End(_) => true,
+            EventKind::Status { .. } => follow != Follow::End,
+            EventKind::End(_) => true,
         };
         let index = from + self.log.get(from..)?.iter().position(wanted)?;
         Some(Event { seq: Seq(index as u64).next(), kind: self.log[index].clone() })

@@ -123,12 +123,11 @@ impl Serving<'_> {
                     failed.push(world);
                 }
             }
-            for zygote in zygotes {
-                if ready.next() == Some(true) {
-                    self.hear_zygote(index, zygote);
-                } else {
-                    self.pool.known[index].zygotes.push(zygote);
-                }
+            let (said, silent): (Vec<_>, Vec<_>) =
+                zygotes.into_iter().partition(|_| ready.next() == Some(true));
+            known.zygotes = silent;
+            for zygote in said {
+                self.hear_zygote(index, zygote);
             }
             for world in failed {
                 self.fail(index);

@@ -55,7 +55,7 @@ use crate::{
     sys::Fork,
 };
 
-/// Of the helper, which gives itself no name: each run does. Where root started it, its user namespace comes later.
+/// Of the helper, which gives itself no name: each run does. Its network comes later.
 const NAMESPACES: [(u64, Option<Layer>); 3] =
     [(sys::CLONE_NEWPID, None), (sys::CLONE_NEWNS, None), (sys::CLONE_NEWIPC, Some(Layer::HelperIpc))];
 
@@ -127,12 +127,6 @@ fn begin(host: &OwnedFd) -> io::Result<()> {
             // Only the helper holds the socket from here on: the host must see it end when the helper does.
             sys::dup2(&File::open("/dev/null")?, 0)?;
             sys::set_name(c"livecode-outer")?;
-            // It has built its root, or has died.
-            if packets::receive(&ours, &mut [0; 1]).is_ok_and(|(len, _)| len > 0) {
-                let mapped = root::during("map the user namespace", map_all_ids(pid));
-                let said = mapped.map_or_else(|error| error.to_string().into_bytes(), |()| MAPPED.to_vec());
-                packets::send(&ours, &said)?;
-            }
             sys::wait(pid);
         }
         Fork::Child => {
@@ -142,8 +136,8 @@ fn begin(host: &OwnedFd) -> io::Result<()> {
             if packets::receive(&theirs, &mut [0; 1])?.0 == 0 {
                 return Ok(());
             }
-            let outer = (!ordinary_user).then_some(theirs);
-            if let Err(error) = help(host, outer) {
+            drop(theirs);
+            if let Err(error) = help(host) {
                 refuse(host, &error);
             }
         }
@@ -165,41 +159,6 @@ fn own_ids() -> io::Result<(u32, u32)> {
     Ok((own.uid(), own.gid()))
 }
 
-/// What the helper is told when its users and groups are what they were.
-const MAPPED: &[u8] = b"g";
-
-/// Gives the helper, in the user namespace that it has made, all users and groups that we have.
-fn map_all_ids(helper: i32) -> io::Result<()> {
-    for map in ["uid_map", "gid_map"] {
-        let mut all = String::new();
-        for line in fs::read_to_string(format!("/proc/self/{map}"))?.lines() {
-            let mut numbers = line.split_whitespace();
-            if let (Some(inside), Some(_), Some(count)) = (numbers.next(), numbers.next(), numbers.next()) {
-                all += &format!("{inside} {inside} {count}\n");
-            }
-        }
-        // At once, as it has to be.
-        fs::write(format!("/proc/{helper}/{map}"), all)?;
-    }
-    Ok(())
-}
-
-/// Gives up, for good, all powers over the host but those over users and their files: what is root from here on is so in a
-/// user namespace of ours. An ordinary user's helper is from the beginning.
-fn leave_the_hosts_users(outer: &OwnedFd) -> io::Result<()> {
-    // With mounts of its own, or it couldn't give a run's file system another size.
-    sys::unshare(sys::CLONE_NEWUSER | sys::CLONE_NEWNS)?;
-    packets::send(outer, b"u")?;
-    let mut said = [0; 256];
-    let (len, _) = packets::receive(outer, &mut said)?;
-    match &said[..len] {
-        // A change of powers may make the kernel forget it.
-        MAPPED => sys::die_with_parent(),
-        b"" => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the outer process is gone")),
-        reason => Err(io::Error::other(String::from_utf8_lossy(reason).into_owned())),
-    }
-}
-
 /// Maps `inside` in the user namespace of a process to one user and group outside.
 fn map_ids(process: &str, inside: u32, outside: (u32, u32), may_set_groups: bool) -> io::Result<()> {
     if !may_set_groups {
@@ -209,7 +168,7 @@ fn map_ids(process: &str, inside: u32, outside: (u32, u32), may_set_groups: bool
     fs::write(format!("{process}/gid_map"), format!("{inside} {} 1", outside.1))
 }
 
-fn help(host: &OwnedFd, outer: Option<OwnedFd>) -> io::Result<()> {
+fn help(host: &OwnedFd) -> io::Result<()> {
     let mut packet = vec![0; 256 * 1024];
     let (len, fds) = packets::receive(host, &mut packet)?;
     let hello = Hello::decode(&packet[..len]).map_err(|_| io::Error::other("the greeting is damaged"))?;
@@ -220,9 +179,6 @@ fn help(host: &OwnedFd, outer: Option<OwnedFd>) -> io::Result<()> {
         directories: hello.cgroups.iter().copied().zip(fds).collect(),
         name: hello.cgroup_name.clone(),
     };
-    if let Some(outer) = outer {
-        root::during("make a user namespace", leave_the_hosts_users(&outer))?;
-    }
     if hello.first_uid.is_some() {
         root::during("keep powers as another user", sys::keep_powers())?;
     }

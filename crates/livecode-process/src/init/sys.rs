@@ -303,7 +303,8 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
     check(unsafe { syscall(SYS_CAPSET, header.as_ptr(), none.as_ptr()) }).map(drop)
 }
 
-/// Keeps of all capabilities only those to be another user and, as one, to enter a cgroup of ours; beyond an exec.
+/// Keeps of all capabilities only those to be another user and, as one, to enter a cgroup of ours, and to enter a network; beyond
+/// an exec.
 pub(crate) fn keep_few_powers() -> io::Result<()> {
     const DAC_OVERRIDE: c_ulong = 1;
     const SETUID: c_ulong = 7;

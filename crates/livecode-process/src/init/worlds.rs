@@ -124,8 +124,9 @@ pub(crate) struct Worlds<'a> {
 
 impl<'a> Worlds<'a> {
     pub(crate) fn new(hello: &'a Hello, parents: &'a Parents, landlock_version: u8) -> io::Result<Self> {
-        let outside = Namespaces::own()?;
         let networks = Networks::new()?;
+        // With the one that this has entered.
+        let outside = Namespaces::own()?;
         Ok(Self {
             hello,
             parents,

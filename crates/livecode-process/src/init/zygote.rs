@@ -137,7 +137,7 @@ impl Zygote {
     }
 }
 
-/// Becomes the interpreter. It keeps two powers of ours: to make a world as the user that pays for it, and in a
+/// Becomes the interpreter. It keeps three powers of ours: to make a world as the user that pays for it, in a network and in a
 /// cgroup of ours.
 fn boot(
     ahead: &Ahead<'_>,

@@ -173,19 +173,23 @@ impl Census {
         (descendants(own) == all).then_some(census)
     }
 
-    /// Waits for it, with what waits as that sandbox says: until it's twice the same.
+    /// Waits for it, with what waits as that sandbox says: until it's the same for longer than parts of worlds are kept for
+    /// runs to come.
     pub(crate) async fn of(sandbox: &ProcessSandbox) -> Self {
+        const KEPT: Duration = Duration::from_millis(1_500);
         let began = Instant::now();
-        let mut last = None;
+        let (mut last, mut since) = (None, began);
         loop {
             sandbox.warmed().await.unwrap();
             let waiting = sandbox.warm_stats().waiting;
             let now = Self::at_rest(waiting);
-            if let (Some(now), true) = (&now, now == last) {
-                return now.clone();
-            }
             assert!(began.elapsed() < Duration::from_secs(30), "no rest, {waiting} waiting: {now:?}");
-            last = now;
+            match now {
+                Some(now) if last.as_ref() == Some(&now) && since.elapsed() > KEPT => return now,
+                Some(now) if last.as_ref() != Some(&now) => (last, since) = (Some(now), Instant::now()),
+                // One that is awake says nothing.
+                Some(_) | None => {}
+            }
             tokio::task::yield_now().await;
         }
     }

@@ -35,18 +35,25 @@ limited! {
     /// A program that isn't in its cgroup has no limit of it.
     the_cgroup_is_joined [CgroupEntry] |it| it.memory_bytes = Some(64 * MIB), "return len(b'x' * 150_000_000) > 0";
 
+    /// At once: who is asked again when all have it may have been killed for another.
     memory_of_descendants_is_limited [CgroupMemory] |it| it.memory_bytes = Some(64 * MIB), "
-answers = []
+answers, questions = [], []
 for n in range(4):
-    reading, writing = os.pipe()
+    (reading, writing), (asked, asking) = os.pipe(), os.pipe()
     answers.append(reading)
+    questions.append(asking)
     if os.fork() == 0:
         held = b'x' * 30_000_000
         os.write(writing, b'held')
+        os.read(asked, 1)
+        os.write(writing, b'here')
         time.sleep(10)
         os._exit(0)
     os.close(writing)
-return all(os.read(answer, 4) == b'held' for answer in answers)
+    os.close(asked)
+if not all(os.read(answer, 4) == b'held' for answer in answers): return False
+for question in questions: os.write(question, b'?')
+return all(os.read(answer, 4) == b'here' for answer in answers)
 ";
 
     processes_are_limited [CgroupPids, LimitNproc] |it| it.processes = Some(16), "

@@ -79,7 +79,10 @@ impl Follower {
         let last = rows::seq(&log, "last_seq")?;
         if self.seen < last {
             // A log only grows: all up to `last` can be read, whatever comes meanwhile.
-            self.read_page(last).await?;
+            match self.follow {
+                Follow::End => self.seen = last,
+                Follow::Everything | Follow::Status => self.read_page(last).await?,
+            }
             if has_ended && self.seen == last {
                 let kind = EventKind::End(Box::new(rows::execution(&log)?));
                 self.page.push_back(Event { seq: last, kind });

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::{
     Database, executions,
     rows::{self, column},
+    waiters::Reach,
 };
 use crate::{error::from_sqlx, value::signed};
 
@@ -23,8 +24,9 @@ pub(super) fn events(
     after: Seq,
     follow: Follow,
 ) -> BoxStream<'static, Result<Event>> {
-    let follower =
-        Follower { database, id, follow, seen: after, page: VecDeque::new(), ended: false, grown: None };
+    // Who waits for the end has seen that it isn't there.
+    let grown = (follow == Follow::End).then(|| database.waiters.log(id));
+    let follower = Follower { database, id, follow, seen: after, page: VecDeque::new(), ended: false, grown };
     stream::try_unfold(follower, async |mut follower| {
         let event = follower.next().await?;
         Ok(event.map(|event| (event, follower)))
@@ -42,7 +44,7 @@ struct Follower {
     /// Whether the page is the last one.
     ended: bool,
     /// While there is something to wait for; a log that has ended is just read.
-    grown: Option<watch::Receiver<Seq>>,
+    grown: Option<watch::Receiver<Reach>>,
 }
 
 impl Follower {
@@ -63,7 +65,13 @@ impl Follower {
                     // What came before the subscription wouldn't end the wait: look once more.
                     None => self.grown = Some(self.database.waiters.log(self.id)),
                     // The sender outlives its receivers, so this ends by a change only.
-                    Some(grown) => grown.changed().await.unwrap_or(()),
+                    Some(grown) => {
+                        let concerns = |reach: &Reach| self.follow != Follow::End || reach.may_have_ended;
+                        grown.changed().await.unwrap_or(());
+                        while !concerns(&grown.borrow()) {
+                            grown.changed().await.unwrap_or(());
+                        }
+                    }
                 }
             }
         }
@@ -78,7 +86,10 @@ impl Follower {
         let last = rows::seq(&log, "last_seq")?;
         if self.seen < last {
             // A log only grows: all up to `last` can be read, whatever comes meanwhile.
-            self.read_page(&mut reader, last).await?;
+            match self.follow {
+                Follow::End => self.seen = last,
+                Follow::Everything | Follow::Status => self.read_page(&mut reader, last).await?,
+            }
             if has_ended && self.seen == last {
                 let kind = EventKind::End(Box::new(rows::execution(&log)?));
                 self.page.push_back(Event { seq: last, kind });

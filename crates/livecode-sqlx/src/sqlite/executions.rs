@@ -12,7 +12,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     queue::millis,
     rows::{self, column},
-    writer::Failure,
+    writer::{Failure, Transaction},
 };
 use crate::{
     error::{from_sqlx, is_taken},
@@ -52,20 +52,20 @@ pub(super) async fn by_key(
 
 /// Adds an execution; `spec` is its specification as JSON, `is_queue` says that its job belongs into this file's queue.
 pub(super) async fn insert(
-    connection: &mut SqliteConnection,
+    transaction: Transaction<'_>,
     execution: Execution,
     spec: String,
     is_queue: bool,
 ) -> Result<Inserted, Failure> {
     if let Some(key) = &execution.idempotency_key {
-        let existing = by_key(connection, &execution.owner, execution.session_id, key).await?;
+        let existing = by_key(transaction.connection, &execution.owner, execution.session_id, key).await?;
         if let Some(existing) = existing {
             return Ok(Inserted::Existing(Box::new(rows::execution(&existing)?)));
         }
     }
     let id = execution.id.as_uuid();
     let delay = millis(execution.run_after.duration_since(execution.created_at));
-    let inserted = sqlx::query(
+    let inserted = sqlx::query(transaction.only(
         "INSERT INTO execution (id, owner, session_id, revision, idempotency_key, language, priority, state, attempt, failures,
              version, run_after, created_at, started_at, completed_at, cancel_requested_at, outcome, failure, last_seq)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1);
@@ -73,7 +73,7 @@ pub(super) async fn insert(
          INSERT INTO event (execution_id, seq, state, attempt, cancel_requested) VALUES (?, 1, ?, ?, ?);
          INSERT INTO job (execution_id, attempt, owner, priority, state, due_at)
          SELECT ?, ?, ?, ?, ?, now + ? FROM clock WHERE ? ON CONFLICT DO NOTHING",
-    )
+    ))
     .bind(id)
     .bind(execution.owner.as_str())
     .bind(execution.session_id.map(SessionId::as_uuid))
@@ -108,7 +108,7 @@ pub(super) async fn insert(
     .bind(if delay > 0 { "DELAYED" } else { "WAITING" })
     .bind(delay)
     .bind(is_queue)
-    .execute(connection)
+    .execute(transaction.connection)
     .await;
     match inserted {
         Ok(_) => Ok(Inserted::New),
@@ -121,7 +121,7 @@ pub(super) async fn insert(
 
 /// Replaces an execution and adds to its log; gives back how far that reaches.
 pub(super) async fn update(
-    connection: &mut SqliteConnection,
+    transaction: Transaction<'_>,
     execution: Execution,
     output: Vec<Output>,
     is_queue: bool,
@@ -134,7 +134,7 @@ pub(super) async fn update(
     let (places, bytes) = chunks(&output)?;
     let added = signed(output.len() as u64)?;
     // Each statement by itself sees to it that the record is the one that was changed. The last gives it its new state.
-    let updated = sqlx::query(
+    let updated = sqlx::query(transaction.only(
         "INSERT INTO output (execution_id, seq, attempt, stdio, bytes)
          SELECT execution.id, last_seq + 1 + key, ?, value ->> 0, ifnull(substr(?, value ->> 1, value ->> 2), x'')
          FROM execution, json_each(?) WHERE execution.id = ? AND version = ? AND state IN ('QUEUED', 'RUNNING');
@@ -149,7 +149,7 @@ pub(super) async fn update(
              completed_at = ?, cancel_requested_at = ?, outcome = ?, failure = ?,
              last_seq = last_seq + ? + ((state, attempt, cancel_requested_at IS NOT NULL) <> (?, ?, ?))
          WHERE id = ? AND version = ? AND state IN ('QUEUED', 'RUNNING') RETURNING last_seq",
-    )
+    ))
     // The output.
     .bind(execution.attempt)
     .bind(bytes)
@@ -188,11 +188,11 @@ pub(super) async fn update(
     .bind(is_cancel_requested)
     .bind(id.as_uuid())
     .bind(before)
-    .fetch_optional(&mut *connection)
+    .fetch_all(&mut *transaction.connection)
     .await?;
-    match updated {
+    match updated.first() {
         Some(updated) => Ok(Seq(unsigned(updated.try_get("last_seq")?)?)),
-        None => Err(refused(connection, id, version).await),
+        None => Err(refused(transaction.connection, id, version).await),
     }
 }
 
@@ -219,19 +219,19 @@ async fn refused(connection: &mut SqliteConnection, id: ExecutionId, version: i6
 
 /// Adds to the log of an execution that is running this attempt; gives back how far it reaches.
 pub(super) async fn append(
-    connection: &mut SqliteConnection,
+    transaction: Transaction<'_>,
     id: ExecutionId,
     attempt: u32,
     output: Vec<Output>,
 ) -> Result<Seq, Failure> {
     let (places, bytes) = chunks(&output)?;
-    let grown = sqlx::query(
+    let grown = sqlx::query(transaction.only(
         "INSERT INTO output (execution_id, seq, attempt, stdio, bytes)
          SELECT execution.id, last_seq + 1 + key, attempt, value ->> 0, ifnull(substr(?, value ->> 1, value ->> 2), x'')
          FROM execution, json_each(?) WHERE execution.id = ? AND state = 'RUNNING' AND attempt = ?;
          UPDATE execution SET last_seq = last_seq + ? WHERE id = ? AND state = 'RUNNING' AND attempt = ?
          RETURNING last_seq",
-    )
+    ))
     .bind(bytes)
     .bind(places)
     .bind(id.as_uuid())
@@ -239,10 +239,10 @@ pub(super) async fn append(
     .bind(signed(output.len() as u64)?)
     .bind(id.as_uuid())
     .bind(attempt)
-    .fetch_optional(&mut *connection)
+    .fetch_all(&mut *transaction.connection)
     .await?;
-    let Some(grown) = grown else {
-        let stored = get(connection, id).await?;
+    let Some(grown) = grown.first() else {
+        let stored = get(transaction.connection, id).await?;
         let message = format!(
             "execution {id} isn't running its attempt {attempt}: it is {} with attempt {}",
             stored.state, stored.attempt

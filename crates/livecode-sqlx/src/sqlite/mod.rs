@@ -109,7 +109,10 @@ impl Sqlite {
             .connect_lazy_with(options.clone().create_if_missing(false).read_only(true));
         Ok(Self {
             database: Arc::new(Database {
-                writer: Writer::start(options.create_if_missing(false), connection),
+                writer: Writer::start(
+                    options.create_if_missing(false).busy_timeout(Duration::ZERO),
+                    connection,
+                ),
                 waiters: Waiters::new(readers.clone()),
                 readers,
             }),

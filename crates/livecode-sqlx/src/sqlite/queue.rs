@@ -5,14 +5,14 @@ use std::{cmp::Reverse, collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use livecode_core::{Job, Lease, Queue, QueueStats, Result};
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::{
     Database,
     rows::{column, hex},
-    writer::{Failure, Survives},
+    writer::{Calls, Failure, Survives, Transaction},
 };
 use crate::{
     error::from_sqlx,
@@ -57,7 +57,7 @@ impl Queue for SqliteQueue {
         let jobs = jobs.to_vec();
         self.database
             .writer
-            .write(Survives::Kill, move |connection| async move { push(connection, &jobs).await }.boxed())
+            .write(Survives::Kill, Calls::One, move |transaction| push(transaction, jobs.clone()).boxed())
             .await?;
         self.database.waiters.jobs_came();
         Ok(())
@@ -73,7 +73,9 @@ impl Queue for SqliteQueue {
                 let leases = self
                     .database
                     .writer
-                    .write(Survives::Kill, move |connection| claim(connection, max, lease).boxed())
+                    .write(Survives::Kill, Calls::One, move |transaction| {
+                        claim(transaction, max, lease).boxed()
+                    })
                     .await?;
                 if !leases.is_empty() {
                     return Ok(leases);
@@ -88,13 +90,17 @@ impl Queue for SqliteQueue {
                 None => arrivals = Some(self.database.waiters.jobs()),
                 Some(arrivals) => {
                     let until = next.map_or(deadline, |next| later(now, next).min(deadline));
-                    tokio::select! {
-                        // Woken or not, the next look decides.
-                        _ = arrivals.changed() => {}
-                        () = sleep_until(until) => {}
+                    let has_come = tokio::select! {
+                        _ = arrivals.changed() => *arrivals.borrow(),
+                        () = sleep_until(until) => false,
+                    };
+                    if has_come {
+                        next = Some(Duration::ZERO);
+                        continue;
                     }
                 }
             }
+            // Woken or not, this look decides.
             next = self.next().await?;
         }
     }
@@ -104,12 +110,12 @@ impl Queue for SqliteQueue {
         let held = self
             .database
             .writer
-            .write(Survives::Kill, move |connection| {
-                async move { extend(connection, &asked, by).await }.boxed()
+            .write(Survives::Kill, Calls::One, move |transaction| {
+                extend(transaction, asked.clone(), by).boxed()
             })
             .await?;
         // Where an end has come nearer, claimers wait for the wrong moment.
-        self.database.waiters.jobs_came();
+        self.database.waiters.jobs_may_have_come();
         Ok(leases
             .iter()
             .filter(|lease| !held.contains(&(lease.id.as_uuid(), lease.token)))
@@ -121,7 +127,7 @@ impl Queue for SqliteQueue {
         let leases = leases.to_vec();
         self.database
             .writer
-            .write(Survives::Kill, move |connection| async move { ack(connection, &leases).await }.boxed())
+            .write(Survives::Kill, Calls::One, move |transaction| ack(transaction, leases.clone()).boxed())
             .await
     }
 
@@ -157,13 +163,13 @@ impl Queue for SqliteQueue {
 }
 
 /// Adds jobs, all at once and in their order. Those that can be claimed are given their turns by a trigger.
-async fn push(connection: &mut SqliteConnection, jobs: &[Job]) -> Result<(), Failure> {
+async fn push(transaction: Transaction<'_>, jobs: Vec<Job>) -> Result<(), Failure> {
     let jobs: Vec<_> = jobs
         .iter()
         .map(|job| (hex(job.id.as_uuid()), job.attempt, job.owner.as_str(), job.priority, millis(job.delay)))
         .collect();
     // "WHERE true" because after a SELECT, ON would be taken for a join's.
-    sqlx::query(
+    sqlx::query(transaction.only(
         "INSERT INTO job (execution_id, attempt, owner, priority, state, due_at)
          SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3,
              iif(value ->> 4 > 0, 'DELAYED', 'WAITING'), now + (value ->> 4)
@@ -172,29 +178,25 @@ async fn push(connection: &mut SqliteConnection, jobs: &[Job]) -> Result<(), Fai
              arrival = excluded.arrival, attempt = excluded.attempt, owner = excluded.owner,
              priority = excluded.priority, turn = NULL, state = excluded.state, due_at = excluded.due_at, token = NULL
          WHERE excluded.attempt > job.attempt",
-    )
+    ))
     .bind(json(&jobs)?)
-    .execute(connection)
+    .execute(transaction.connection)
     .await?;
     Ok(())
 }
 
-async fn claim(
-    connection: &mut SqliteConnection,
-    max: usize,
-    lease: Duration,
-) -> Result<Vec<Lease>, Failure> {
+async fn claim(transaction: Transaction<'_>, max: usize, lease: Duration) -> Result<Vec<Lease>, Failure> {
     // The planner would rather sort all that wait than read the first ones off their index.
-    let rows = sqlx::query(
+    let rows = sqlx::query(transaction.only(
         "UPDATE job SET state = 'WAITING' WHERE state IN ('DELAYED', 'LEASED') AND due_at <= (SELECT now FROM clock);
          UPDATE job SET state = 'LEASED', due_at = (SELECT now FROM clock) + ?2, token = randomblob(16)
          WHERE arrival IN (SELECT arrival FROM job INDEXED BY job_waiting WHERE state = 'WAITING' AND turn IS NOT NULL
                            ORDER BY priority DESC, turn, arrival LIMIT ?1)
          RETURNING priority, turn, arrival, execution_id, attempt, token",
-    )
+    ))
     .bind(i64::try_from(max).unwrap_or(i64::MAX))
     .bind(millis(lease))
-    .fetch_all(connection)
+    .fetch_all(transaction.connection)
     .await?;
     // What RETURNING gives is in no particular order.
     let mut claimed = Vec::with_capacity(rows.len());
@@ -217,29 +219,29 @@ async fn claim(
 
 /// Lets the leases end later; gives back the ids and tokens of those that can.
 async fn extend(
-    connection: &mut SqliteConnection,
-    leases: &[Lease],
+    transaction: Transaction<'_>,
+    leases: Vec<Lease>,
     by: Duration,
 ) -> Result<HashSet<(Uuid, Uuid)>, Failure> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(transaction.only(
         "UPDATE job SET state = 'LEASED', due_at = (SELECT now FROM clock) + ?2
          WHERE (execution_id, token) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))
          RETURNING execution_id, token",
-    )
-    .bind(held(leases)?)
+    ))
+    .bind(held(&leases)?)
     .bind(millis(by))
-    .fetch_all(connection)
+    .fetch_all(transaction.connection)
     .await?;
     rows.iter().map(|row| Ok((row.try_get("execution_id")?, row.try_get("token")?))).collect()
 }
 
-async fn ack(connection: &mut SqliteConnection, leases: &[Lease]) -> Result<(), Failure> {
-    sqlx::query(
+async fn ack(transaction: Transaction<'_>, leases: Vec<Lease>) -> Result<(), Failure> {
+    sqlx::query(transaction.only(
         "DELETE FROM job
          WHERE (execution_id, token) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))",
-    )
-    .bind(held(leases)?)
-    .execute(connection)
+    ))
+    .bind(held(&leases)?)
+    .execute(transaction.connection)
     .await?;
     Ok(())
 }

@@ -12,7 +12,10 @@ use livecode_core::{
 };
 use sqlx::QueryBuilder;
 
-use super::{Database, events, executions, retention, rows, sessions, writer::Survives};
+use super::{
+    Database, events, executions, retention, rows, sessions,
+    writer::{Calls, Survives},
+};
 use crate::{
     error::from_sqlx,
     value::{at_most, json},
@@ -44,8 +47,8 @@ impl Store for SqliteStore {
         let session = session.clone();
         self.database
             .writer
-            .write(Survives::PowerCut, move |connection| {
-                sessions::insert(connection, session, source).boxed()
+            .write(Survives::PowerCut, Calls::Several, move |transaction| {
+                sessions::insert(transaction.connection, session.clone(), source.clone()).boxed()
             })
             .await
     }
@@ -66,8 +69,8 @@ impl Store for SqliteStore {
         let session = session.clone();
         self.database
             .writer
-            .write(Survives::PowerCut, move |connection| {
-                sessions::update(connection, session, source).boxed()
+            .write(Survives::PowerCut, Calls::Several, move |transaction| {
+                sessions::update(transaction.connection, session.clone(), source.clone()).boxed()
             })
             .await
     }
@@ -106,11 +109,13 @@ impl Store for SqliteStore {
         let spec = json(spec)?;
         let execution = execution.clone();
         let is_queue = self.is_queue;
+        // Who has a key looks first whether it was used.
+        let calls = if execution.idempotency_key.is_none() { Calls::One } else { Calls::Several };
         let inserted = self
             .database
             .writer
-            .write(Survives::PowerCut, move |connection| {
-                executions::insert(connection, execution, spec, is_queue).boxed()
+            .write(Survives::PowerCut, calls, move |transaction| {
+                executions::insert(transaction, execution.clone(), spec.clone(), is_queue).boxed()
             })
             .await?;
         if is_queue {
@@ -151,18 +156,19 @@ impl Store for SqliteStore {
     async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq> {
         let id = execution.id;
         // Ends and wishes are told to people; the steps between are made again where they are lost.
-        let is_told = execution.state.is_terminal() || execution.cancel_requested_at.is_some();
+        let has_ended = execution.state.is_terminal();
+        let is_told = has_ended || execution.cancel_requested_at.is_some();
         let survives = if is_told { Survives::PowerCut } else { Survives::Kill };
         let (execution, output) = (execution.clone(), output.to_vec());
         let is_queue = self.is_queue;
         let last = self
             .database
             .writer
-            .write(survives, move |connection| {
-                executions::update(connection, execution, output, is_queue).boxed()
+            .write(survives, Calls::One, move |transaction| {
+                executions::update(transaction, execution.clone(), output.clone(), is_queue).boxed()
             })
             .await?;
-        self.database.waiters.log_grew(id, last);
+        self.database.waiters.log_grew(id, last, has_ended);
         Ok(last)
     }
 
@@ -171,11 +177,11 @@ impl Store for SqliteStore {
         let last = self
             .database
             .writer
-            .write(Survives::Kill, move |connection| {
-                executions::append(connection, id, attempt, output).boxed()
+            .write(Survives::Kill, Calls::One, move |transaction| {
+                executions::append(transaction, id, attempt, output.clone()).boxed()
             })
             .await?;
-        self.database.waiters.log_grew(id, last);
+        self.database.waiters.log_grew(id, last, false);
         Ok(())
     }
 
@@ -266,7 +272,9 @@ impl Store for SqliteStore {
             _ => {
                 self.database
                     .writer
-                    .write(Survives::Kill, move |connection| retention::delete(connection, old).boxed())
+                    .write(Survives::Kill, Calls::Several, move |transaction| {
+                        retention::delete(transaction.connection, old.clone()).boxed()
+                    })
                     .await?
             }
         };

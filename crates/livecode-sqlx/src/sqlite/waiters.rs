@@ -29,15 +29,23 @@ struct Shared {
     readers: SqlitePool,
     /// Where the poll runs: a caller's runtime may end before ours.
     runtime: Handle,
-    /// Some job may be claimable that wasn't.
-    jobs: watch::Sender<()>,
+    /// Some job may be claimable that wasn't; whether one was added by this process.
+    jobs: watch::Sender<bool>,
     followed: Mutex<Followed>,
+}
+
+/// How far a log reaches.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reach {
+    last: Seq,
+    /// False where it goes on: this process has written the last of it.
+    pub(super) may_have_ended: bool,
 }
 
 #[derive(Debug, Default)]
 struct Followed {
     /// How far each log reaches that somebody follows, as far as they have been told.
-    logs: HashMap<ExecutionId, watch::Sender<Seq>>,
+    logs: HashMap<ExecutionId, watch::Sender<Reach>>,
     /// Whether the poll is running.
     polled: bool,
 }
@@ -55,23 +63,30 @@ impl Waiters {
     }
 
     /// Tells the followers of a log that it reaches to `last` now.
-    pub(super) fn log_grew(&self, id: ExecutionId, last: Seq) {
+    pub(super) fn log_grew(&self, id: ExecutionId, last: Seq, may_have_ended: bool) {
         if let Some(log) = self.followed().logs.get(&id) {
             log.send_if_modified(|known| {
-                let grown = last > *known;
-                *known = last.max(*known);
+                let grown = last > known.last;
+                if grown {
+                    *known = Reach { last, may_have_ended };
+                }
                 grown
             });
         }
     }
 
-    /// Tells claimers to look.
+    /// Tells claimers that there is a job.
     pub(super) fn jobs_came(&self) {
-        self.shared.jobs.send_replace(());
+        self.shared.jobs.send_replace(true);
+    }
+
+    /// Tells claimers to look.
+    pub(super) fn jobs_may_have_come(&self) {
+        self.shared.jobs.send_replace(false);
     }
 
     /// Hears of everything added to a log from now on, and perhaps more often.
-    pub(super) fn log(&self, id: ExecutionId) -> watch::Receiver<Seq> {
+    pub(super) fn log(&self, id: ExecutionId) -> watch::Receiver<Reach> {
         let mut followed = self.followed();
         let log = followed.logs.entry(id).or_default().subscribe();
         self.poll(&mut followed);
@@ -79,7 +94,7 @@ impl Waiters {
     }
 
     /// Hears of every job from now on, and perhaps more often.
-    pub(super) fn jobs(&self) -> watch::Receiver<()> {
+    pub(super) fn jobs(&self) -> watch::Receiver<bool> {
         let mut followed = self.followed();
         let jobs = self.shared.jobs.subscribe();
         self.poll(&mut followed);
@@ -132,7 +147,7 @@ impl Waiters {
         let version =
             sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut *connection).await.map_err(from_sqlx)?;
         if before != Some(version) {
-            self.jobs_came();
+            self.jobs_may_have_come();
             let ids: Vec<String> = self.followed().logs.keys().map(|id| hex(id.as_uuid())).collect();
             let logs = sqlx::query(
                 "SELECT id, last_seq FROM execution WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
@@ -142,16 +157,16 @@ impl Waiters {
             .await
             .map_err(from_sqlx)?;
             for log in &logs {
-                self.log_grew(column::<Uuid>(log, "id")?.into(), seq(log, "last_seq")?);
+                self.log_grew(column::<Uuid>(log, "id")?.into(), seq(log, "last_seq")?, true);
             }
         }
         Ok(Watched { connection, version })
     }
 
     fn wake_all(&self) {
-        self.jobs_came();
+        self.jobs_may_have_come();
         for log in self.followed().logs.values() {
-            log.send_modify(|_| ());
+            log.send_modify(|known| known.may_have_ended = true);
         }
     }
 }

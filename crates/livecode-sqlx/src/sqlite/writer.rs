@@ -1,13 +1,14 @@
 //! The one connection that writes, and the task that owns it.
 //!
-//! Changes that wait at the same time go into one transaction: a commit is what a change costs most. The task drives every
-//! transaction to its end, so that no caller who loses interest can leave one open.
+//! Changes that wait at the same time go into one transaction: a commit is what a change costs most. One that waits alone and
+//! is one call of the driver begins and commits in that call, for a trip to the connection's thread and back is what costs
+//! most then. The task drives every transaction to its end, so that no caller who loses interest can leave one open.
 
 use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 use livecode_core::{Error, Result};
-use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep},
@@ -26,6 +27,14 @@ pub(super) enum Survives {
     Kill,
     /// A power cut as well: the disk has it, and everything before it. For what somebody relies on.
     PowerCut,
+}
+
+/// How many calls of the driver a change is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calls {
+    /// One, of [these statements](Transaction::only).
+    One,
+    Several,
 }
 
 /// Why a change isn't made.
@@ -48,6 +57,23 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
+/// What a change is made in.
+pub(super) struct Transaction<'c> {
+    pub(super) connection: &'c mut SqliteConnection,
+    /// How it begins, where it hasn't yet: then the change is its only one, and it's committed in the same call.
+    begin: Option<&'static str>,
+}
+
+impl Transaction<'_> {
+    /// The statements of a change's only call. All of what they give has to be fetched, or they aren't all executed.
+    pub(super) fn only(&self, statements: &'static str) -> AssertSqlSafe<String> {
+        AssertSqlSafe(match self.begin {
+            Some(begin) => format!("{begin}; {statements}; COMMIT"),
+            None => statements.to_owned(),
+        })
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Writer {
     changes: mpsc::Sender<Box<dyn Change>>,
@@ -65,10 +91,11 @@ impl Writer {
     pub(super) async fn write<T: Send + 'static>(
         &self,
         survives: Survives,
-        make: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
+        calls: Calls,
+        make: impl for<'c> FnMut(Transaction<'c>) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
     ) -> Result<T> {
         let (caller, answer) = oneshot::channel();
-        let change = Box::new(Asked { survives, make: Some(make), made: Err(gone()), caller });
+        let change = Box::new(Asked { survives, calls, make, made: Err(gone()), caller });
         self.changes.send(change).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
@@ -82,9 +109,13 @@ fn gone() -> Error {
 trait Change: Send {
     fn survives(&self) -> Survives;
 
-    /// Makes it within a transaction, which goes on unless this fails.
-    fn make<'c>(&'c mut self, connection: &'c mut SqliteConnection)
-    -> BoxFuture<'c, Result<(), sqlx::Error>>;
+    fn calls(&self) -> Calls;
+
+    /// Makes it within a transaction, which goes on unless this fails. Can be made again where that couldn't begin.
+    fn make<'c>(&'c mut self, transaction: Transaction<'c>) -> BoxFuture<'c, Result<(), sqlx::Error>>;
+
+    /// Whether nothing was written for it.
+    fn is_refused(&self) -> bool;
 
     /// Answers its caller, now that the transaction is committed or isn't.
     fn answer(self: Box<Self>, committed: Result<()>);
@@ -92,28 +123,30 @@ trait Change: Send {
 
 struct Asked<F, T> {
     survives: Survives,
-    make: Option<F>,
+    calls: Calls,
+    make: F,
     made: Result<T>,
     caller: oneshot::Sender<Result<T>>,
 }
 
 impl<F, T> Change for Asked<F, T>
 where
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>> + Send,
+    F: for<'c> FnMut(Transaction<'c>) -> BoxFuture<'c, Result<T, Failure>> + Send,
     T: Send,
 {
     fn survives(&self) -> Survives {
         self.survives
     }
 
-    fn make<'c>(
-        &'c mut self,
-        connection: &'c mut SqliteConnection,
-    ) -> BoxFuture<'c, Result<(), sqlx::Error>> {
+    fn calls(&self) -> Calls {
+        self.calls
+    }
+
+    fn make<'c>(&'c mut self, transaction: Transaction<'c>) -> BoxFuture<'c, Result<(), sqlx::Error>> {
         async move {
             // Where the caller has gone, nothing is the better half of "made or not".
-            if let Some(make) = self.make.take_if(|_| !self.caller.is_closed()) {
-                self.made = match make(connection).await {
+            if !self.caller.is_closed() {
+                self.made = match (self.make)(transaction).await {
                     Ok(made) => Ok(made),
                     Err(Failure::Refused(error)) => Err(error),
                     Err(Failure::Broken(error)) => return Err(error),
@@ -124,6 +157,10 @@ where
         .boxed()
     }
 
+    fn is_refused(&self) -> bool {
+        self.made.is_err()
+    }
+
     fn answer(self: Box<Self>, committed: Result<()>) {
         // A caller that has gone meanwhile needs no answer.
         self.caller.send(committed.and(self.made)).ok();
@@ -132,10 +169,12 @@ where
 
 async fn run(
     options: SqliteConnectOptions,
-    connection: SqliteConnection,
+    mut connection: SqliteConnection,
     mut changes: mpsc::Receiver<Box<dyn Change>>,
 ) {
-    let mut connection = Some(connection);
+    // The first one has waited for locks while it migrated.
+    let waits_no_more = execute(&mut connection, "PRAGMA busy_timeout = 0").await;
+    let mut connection = waits_no_more.is_ok().then_some(connection);
     let mut batch = Vec::with_capacity(BATCH);
     while changes.recv_many(&mut batch, BATCH).await > 0 {
         let undone = match commit(&options, connection.take(), &mut batch).await {
@@ -182,31 +221,43 @@ async fn commit(
         Some(connection) => connection,
         None => options.connect().await.map_err(undone(None))?,
     };
-    let to_disk = batch.iter().any(|change| change.survives() == Survives::PowerCut);
-    begin(&mut connection, to_disk).await.map_err(undone(None))?;
-    for (place, change) in batch.iter_mut().enumerate() {
-        change.make(&mut connection).await.map_err(undone(Some(place)))?;
-    }
-    execute(&mut connection, "COMMIT").await.map_err(undone(None))?;
-    Ok(connection)
-}
-
-/// Begins a transaction that may write, once no other process is in one.
-async fn begin(connection: &mut SqliteConnection, to_disk: bool) -> Result<(), sqlx::Error> {
     // In a write-ahead log FULL syncs at every commit and NORMAL at none. It can't be changed within a transaction.
-    let begin = if to_disk {
-        "PRAGMA busy_timeout = 0; PRAGMA synchronous = FULL; BEGIN IMMEDIATE"
+    let begin = if batch.iter().any(|change| change.survives() == Survives::PowerCut) {
+        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE"
     } else {
-        "PRAGMA busy_timeout = 0; PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE"
+        "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE"
     };
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
-        match execute(connection, begin).await {
+        // A transaction begins once no other process is in one.
+        let begun = match batch {
+            [change] if change.calls() == Calls::One => {
+                let transaction = Transaction { connection: &mut connection, begin: Some(begin) };
+                change.make(transaction).await
+            }
+            _ => execute(&mut connection, begin).await,
+        };
+        match begun {
             // SQLite's own wait looks again after up to 100 ms: among busy processes the second would starve.
             Err(error) if error::is_busy(&error) && Instant::now() < deadline => sleep(BUSY_PAUSE).await,
-            begun => return begun,
+            begun => break begun.map_err(undone(None))?,
         }
     }
+    if let [change] = batch
+        && change.calls() == Calls::One
+    {
+        if change.is_refused() {
+            // By a statement that failed, or by what they gave: then they were committed.
+            execute(&mut connection, "ROLLBACK").await.ok();
+        }
+        return Ok(connection);
+    }
+    for (place, change) in batch.iter_mut().enumerate() {
+        let transaction = Transaction { connection: &mut connection, begin: None };
+        change.make(transaction).await.map_err(undone(Some(place)))?;
+    }
+    execute(&mut connection, "COMMIT").await.map_err(undone(None))?;
+    Ok(connection)
 }
 
 async fn execute(connection: &mut SqliteConnection, statements: &'static str) -> Result<(), sqlx::Error> {

@@ -162,6 +162,21 @@ pub async fn a_follower_of_the_status_sees_no_output(store: Arc<dyn Store>) {
     }
 }
 
+/// A follower of the end is told nothing else, whether it began before or after it.
+pub async fn a_follower_of_the_end_sees_nothing_else(store: Arc<dyn Store>) {
+    let execution = execution();
+    store.insert(&execution, &spec()).await.unwrap();
+    let live = follow(&store, &execution, Seq::START, Follow::End);
+    run(&*store, execution.clone(), 30).await;
+    let end = log(&*store, execution.id).await.split_off(33);
+    assert!(matches!(&end[..], [Event { seq: Seq(34), kind: EventKind::End(_) }]), "{end:?}");
+    assert_eq!(live.await.unwrap(), end);
+    for seq in [0, 2, 33, 34, 35] {
+        let rest = rest_of_log(&*store, execution.id, Seq(seq), Follow::End).await;
+        assert_eq!(rest, after(&end, seq), "after {seq}");
+    }
+}
+
 /// One that is told of the end while it follows the status sees a wish to be cancelled at once, whatever is written.
 pub async fn a_follower_of_the_status_is_told_amid_output(store: Arc<dyn Store>) {
     let mut execution = start(&*store).await;

@@ -61,6 +61,7 @@ macro_rules! store_suite {
             live_followers_miss_nothing_and_see_nothing_twice
             a_follower_that_reconnects_all_the_time_misses_nothing
             a_follower_of_the_status_sees_no_output
+            a_follower_of_the_end_sees_nothing_else
             a_follower_of_the_status_is_told_amid_output
             a_slow_follower_misses_nothing
             a_dropped_follower_disturbs_nobody
