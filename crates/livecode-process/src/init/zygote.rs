@@ -21,13 +21,13 @@ use crate::{
     told::{Settings, Told},
 };
 
-/// After so many copies, or so long, it's replaced: they share what it drew at random when it began.
+/// After so many copies, or so long, another one boots to take its place: they share what it drew at random when it began.
 const COPIES: u32 = 500;
 const AGE: Duration = Duration::from_secs(60);
 
-/// When another one begins to boot, which takes a while where all processors are busy.
-const COPIES_BEFORE: u32 = 300;
-const AGE_BEFORE: Duration = Duration::from_secs(45);
+/// When it's ended though the other one isn't ready, which takes a while where all processors are busy.
+const MOST_COPIES: u32 = 1_000;
+const GREATEST_AGE: Duration = Duration::from_secs(120);
 
 /// How long it may take to answer.
 const ANSWER_MS: i32 = 2_000;
@@ -90,13 +90,13 @@ impl Zygote {
     }
 
     /// Whether another one should take its place.
-    pub(crate) fn is_worn_out(&self) -> bool {
+    pub(crate) fn is_ageing(&self) -> bool {
         self.copies >= COPIES || self.began.elapsed() > AGE
     }
 
-    /// Whether that one should boot by now.
-    pub(crate) fn is_ageing(&self) -> bool {
-        self.copies >= COPIES_BEFORE || self.began.elapsed() > AGE_BEFORE
+    /// Whether it's no good any more, another one or not.
+    pub(crate) fn is_worn_out(&self) -> bool {
+        self.copies >= MOST_COPIES || self.began.elapsed() > GREATEST_AGE
     }
 
     pub(crate) fn is_stuck(&self) -> bool {
