@@ -2,9 +2,8 @@
 //! run's world. Each run's init is a copy of it, and the program a copy of that.
 
 use std::{
-    fs::File,
     io::{self, PipeReader, PipeWriter},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -153,15 +152,16 @@ fn boot(
     let command = booted.steps.iter().flatten().next_back().ok_or(io::ErrorKind::NotFound)?;
     let (path, argv, env) = strings(command)?;
     crate::root::mount_for_boot()?;
+    // Numbers that are copied to could be what is copied from: the helper may have many. Now these are the lowest.
+    sys::close_others(&mut [control.as_raw_fd(), ahead.library.as_raw_fd(), output.as_raw_fd()])?;
+    let (control, library, output) = (control.try_clone()?, ahead.library.try_clone()?, output.try_clone()?);
     let (nothing, input) = io::pipe()?;
     drop(input);
     sys::dup2(&nothing, 0)?;
-    sys::dup2(output, 1)?;
-    sys::dup2(output, 2)?;
-    // Numbers that are copied to could be what is copied from.
-    let control = File::from(control.try_clone()?);
+    sys::dup2(&output, 1)?;
+    sys::dup2(&output, 2)?;
     sys::dup2(&control, CONTROL)?;
-    sys::dup2(&ahead.library, LIBRARY)?;
+    sys::dup2(&library, LIBRARY)?;
     sys::close_others(&mut [CONTROL, LIBRARY])?;
     if in_force(Layer::LimitStack) {
         // The C library reads it once.
