@@ -4,29 +4,20 @@
 
 #[expect(dead_code, reason = "other tests count more")]
 mod census;
+mod interpreters;
 
 use std::{
     collections::BTreeSet,
     fs,
-    process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
 use census::{descendants, name};
-use livecode_core::{ExecutionSpec, Language, Languages, LimitRequest, Run, Runner, SourceFile, Termination};
+use interpreters::{interpreters, run, run_warm, stand, warmed};
+use livecode_core::{ExecutionSpec, Language, Languages, LimitRequest, Runner, SourceFile, Termination};
 use livecode_process::{ProcessSandbox, Warm};
 
 const WAYS: [Warm; 2] = [Warm::SingleUse, Warm::Fork];
-
-async fn stand(way: Warm) -> (ProcessSandbox, Runner) {
-    let sandbox = ProcessSandbox::builder().warm("python", way).build().unwrap();
-    (sandbox.clone(), Runner::new(sandbox))
-}
-
-async fn run(runner: &Runner, source: &str) -> Run {
-    runner.run(&ExecutionSpec::new("python", source)).await.unwrap()
-}
 
 async fn finds_a_warm_one(way: Warm) {
     let (sandbox, runner) = stand(way).await;
@@ -79,83 +70,6 @@ async fn nothing_that_a_program_asks_for_is_begun_before_it_comes() {
 }
 
 /// One whose next program, which is like these, finds an interpreter.
-async fn warmed(way: Warm) -> (ProcessSandbox, Runner) {
-    let (sandbox, runner) = stand(way).await;
-    for _ in 0..2 {
-        run(&runner, "#").await;
-    }
-    sandbox.warmed().await.unwrap();
-    (sandbox, runner)
-}
-
-/// Runs a program that finds an interpreter.
-async fn run_warm(sandbox: &ProcessSandbox, runner: &Runner, spec: &ExecutionSpec) -> Run {
-    sandbox.warmed().await.unwrap();
-    let before = sandbox.warm_stats();
-    let run = runner.run(spec).await.unwrap();
-    let after = sandbox.warm_stats();
-    assert!(after.hits > before.hits, "{before:?}, {after:?}");
-    run
-}
-
-/// What the helpers of this process have started, by name; `beneath` an init, or as a fork server.
-fn interpreters(beneath: &str) -> Vec<u32> {
-    let parent = |pid: u32| {
-        fs::read_to_string(format!("/proc/{pid}/stat"))
-            .ok()?
-            .rsplit_once(')')?
-            .1
-            .split(' ')
-            .nth(2)?
-            .parse()
-            .ok()
-    };
-    let all = descendants(std::process::id()).into_iter().map(|(pid, _)| pid);
-    all.filter(|pid| {
-        name(*pid) == "python3" && parent(*pid).is_some_and(|parent: u32| name(parent) == beneath)
-    })
-    .collect()
-}
-
-/// Kills one of them at least: some may have had their time meanwhile.
-fn kill(beneath: &str) {
-    let is_killed = |pid: &u32| {
-        let kill = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
-        kill.unwrap().success()
-    };
-    while interpreters(beneath).iter().filter(|pid| is_killed(pid)).count() == 0 {
-        thread::yield_now();
-    }
-}
-
-#[tokio::test]
-async fn the_death_of_a_fork_server_is_seen_by_no_program() {
-    let (sandbox, runner) = warmed(Warm::Fork).await;
-    for restarts in 1..4 {
-        kill("livecode-helper");
-        for _ in 0..3 {
-            assert_eq!(run(&runner, "print(1)").await.captured.stdout, "1\n");
-        }
-        sandbox.warmed().await.unwrap();
-        assert_eq!(sandbox.warm_stats().restarts, restarts, "{:?}", sandbox.warm_stats());
-        let run = run_warm(&sandbox, &runner, &ExecutionSpec::new("python", "print(1)")).await;
-        assert_eq!(run.captured.stdout, "1\n");
-    }
-}
-
-#[tokio::test]
-async fn the_death_of_an_interpreter_that_waits_is_seen_by_no_program() {
-    let (sandbox, runner) = warmed(Warm::SingleUse).await;
-    for _ in 0..3 {
-        kill("livecode-init");
-        for _ in 0..3 {
-            assert_eq!(run(&runner, "print(1)").await.captured.stdout, "1\n");
-        }
-        let run = run_warm(&sandbox, &runner, &ExecutionSpec::new("python", "print(1)")).await;
-        assert_eq!(run.captured.stdout, "1\n");
-    }
-}
-
 /// One that ends at once, one that writes, one that is static and isn't stopped by any library.
 #[tokio::test]
 async fn what_cannot_wait_goes_the_cold_way() {
@@ -355,7 +269,7 @@ async fn the_pool_is_bounded_in_memory_and_in_kinds() {
                     let mut spec = ExecutionSpec::new("python", "import sys; print(sys.argv[1])");
                     spec.args = vec![number.to_string()];
                     let run = runner.run(&spec).await.unwrap();
-                    assert_eq!(run.captured.stdout, format!("{number}\n"), "{round}");
+                    assert_eq!(run.captured.stdout, format!("{number}\n"), "{round}: {run:?}");
                 }
             }
             sandbox.warmed().await.unwrap();
