@@ -9,7 +9,7 @@ use crate::{
     place::Place,
 };
 
-pub(crate) async fn claims(places: &Places) -> Result<()> {
+pub(crate) async fn claims(places: &Places, promise: Option<f64>) -> Result<()> {
     const WARM_UP: usize = 20;
     let rounds = setting("ROUNDS", 500)?;
     println!("  a claim of one, n = {rounds} each");
@@ -26,11 +26,12 @@ pub(crate) async fn claims(places: &Places) -> Result<()> {
     let [empty, others @ ..] = places.each().map(|(_, like)| like);
     let [mut times_of_empty, times_of_others @ ..] = times;
     let p50_of_empty = median(&mut times_of_empty);
-    println!("    {empty}: p50 {p50_of_empty:.3} ms");
+    println!("    {empty}: p50 {p50_of_empty:.4} ms");
     for (like, mut times) in others.into_iter().zip(times_of_others) {
         let p50 = median(&mut times);
         let ratio = p50 / p50_of_empty;
-        println!("    {like}: p50 {p50:.3} ms, {ratio:.2} of empty ({})", at_most(ratio, 1.5));
+        let promise = promise.map_or_else(String::new, |most| format!(" ({})", at_most(ratio, most)));
+        println!("    {like}: p50 {p50:.4} ms, {ratio:.2} of empty{promise}");
     }
     Ok(())
 }

@@ -26,9 +26,12 @@ pub(crate) async fn cycles(places: &Places) -> Result<()> {
         for (place, _) in places.each() {
             rate(place, Work::LifeCycle, in_flight, WARM_UP).await?;
         }
-        for _ in 0..slices {
-            for ((place, _), rates) in places.each().into_iter().zip(&mut rates) {
-                rates.push(rate(place, Work::LifeCycle, in_flight, SLICE).await?);
+        // Each round begins with another one, so that nobody always has the same one's remains to bear.
+        for round in 0..slices {
+            for turn in 0..rates.len() {
+                let index = (round + turn) % rates.len();
+                let (place, _) = places.each()[index];
+                rates[index].push(rate(place, Work::LifeCycle, in_flight, SLICE).await?);
             }
         }
         let empty = rates[0].clone();

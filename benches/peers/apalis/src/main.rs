@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::default().queue(&name).batch_size(in_flight);
     let storage = PostgresStorage::<usize>::new(&pool).with_config(config);
     let flight = Flight { free: Arc::new(Semaphore::new(in_flight)), done: Arc::default() };
-    let worker = WorkerBuilder::new(&name)
+    let worker = WorkerBuilder::new(name.as_str())
         .backend(storage.clone().with_pubsub().poll_with_interval(POLL))
         .data(flight.clone())
         .concurrency(in_flight)
