@@ -38,7 +38,7 @@ pub(crate) async fn claims(places: &Places, promise: Option<f64>) -> Result<()> 
 
 /// In milliseconds.
 async fn claim(place: &Place) -> Result<f64> {
-    place.push().await?;
+    place.push(1).await?;
     let began = Instant::now();
     let leases = place.claim().await?;
     let time = milliseconds(began.elapsed());

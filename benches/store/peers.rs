@@ -12,7 +12,8 @@ use crate::{
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers");
 
-/// Another queue, as a program that is told a server, how many in flight and for how long, and prints how many a second.
+/// Another queue, as a program that is told a server, how many in flight, for how long, and how many wait at the
+/// beginning, and prints how many a second.
 struct Peer {
     name: &'static str,
     program: String,
@@ -23,17 +24,47 @@ struct Peer {
 
 const IN_FLIGHT: [usize; 2] = [10, 100];
 
+/// Jobs that are added in one call.
+const BULK: usize = 1_000;
+
+/// More than any of them does in a slice and its warm-up.
+const BACKLOG: usize = 40_000;
+
+/// How jobs come, and what of ours is beside a job of theirs then.
+struct Way {
+    name: &'static str,
+    /// How many wait at the beginning. None where the next one is added when one has ended.
+    backlog: usize,
+    ours: &'static [(&'static str, Work)],
+}
+
+const WAYS: [Way; 2] = [
+    Way {
+        name: "the next is added when one has ended",
+        backlog: 0,
+        ours: &[("life cycles", Work::LifeCycle), ("push, claim, acknowledge", Work::Job)],
+    },
+    Way {
+        name: "all have been added before",
+        backlog: BACKLOG,
+        ours: &[("claim, acknowledge", Work::Waiting)],
+    },
+];
+
 pub(crate) async fn peers(server: &PostgresServer) -> Result<()> {
-    let slices = slices()?;
-    println!("PostgreSQL, jobs beside other queues, n = {slices} slices of {} s each", SLICE.as_secs());
+    println!("PostgreSQL, jobs beside other queues, n = {} slices of {} s each", slices()?, SLICE.as_secs());
     let peers: Vec<Peer> = [apalis(), bullmq()]
         .into_iter()
         .filter_map(|peer| peer.inspect_err(|missing| println!("  {missing}")).ok())
         .collect();
-    let (place, _) = server.open("peers").await?;
-    let place = Arc::new(place);
-    for (index, in_flight) in IN_FLIGHT.into_iter().enumerate() {
-        measure(server, &place, &peers, index, in_flight, slices).await?;
+    for way in WAYS {
+        let (place, _) = server.open("peers").await?;
+        let place = Arc::new(place);
+        for (index, in_flight) in IN_FLIGHT.into_iter().enumerate() {
+            println!("  {}, {in_flight} in flight", way.name);
+            let bounds: Vec<_> = peers.iter().map(|peer| (peer, peer.bounds[index])).collect();
+            measure(server, &place, &way, &bounds, in_flight).await?;
+        }
     }
     Ok(())
 }
@@ -41,34 +72,32 @@ pub(crate) async fn peers(server: &PostgresServer) -> Result<()> {
 async fn measure(
     server: &PostgresServer,
     place: &Arc<Place>,
-    peers: &[Peer],
-    index: usize,
+    way: &Way,
+    peers: &[(&Peer, Option<f64>)],
     in_flight: usize,
-    slices: usize,
 ) -> Result<()> {
-    const OURS: [(&str, Work); 2] =
-        [("life cycles", Work::LifeCycle), ("push, claim, acknowledge", Work::Job)];
-    let mut ours = [const { Vec::new() }; 2];
+    let mut ours = vec![Vec::new(); way.ours.len()];
     let mut theirs = vec![Vec::new(); peers.len()];
-    for _ in 0..slices {
-        for ((_, work), rates) in OURS.into_iter().zip(&mut ours) {
-            rates.push(rate(place, work, in_flight, SLICE).await?);
+    for _ in 0..slices()? {
+        for ((_, work), rates) in way.ours.iter().zip(&mut ours) {
+            for _ in 0..2 * way.backlog / BULK {
+                place.push(BULK).await?;
+            }
+            rates.push(rate(place, *work, in_flight, SLICE).await?);
         }
-        for (peer, rates) in peers.iter().zip(&mut theirs) {
-            rates.push(peer.rate(server, in_flight)?);
+        for ((peer, _), rates) in peers.iter().zip(&mut theirs) {
+            rates.push(peer.rate(server, in_flight, way.backlog)?);
         }
     }
-    println!("  {in_flight} in flight");
-    for (peer, rates) in peers.iter().zip(&mut theirs) {
+    for ((peer, _), rates) in peers.iter().zip(&theirs) {
         println!("    {}: {:.0} a second", peer.name, median(&mut rates.clone()));
     }
-    for ((what, _), rates) in OURS.into_iter().zip(&ours) {
+    for ((what, _), rates) in way.ours.iter().zip(&ours) {
         println!("    livecode, {what}: {:.0} a second", median(&mut rates.clone()));
-        for (peer, theirs) in peers.iter().zip(&theirs) {
+        for ((peer, bound), theirs) in peers.iter().zip(&theirs) {
             let mut ratios: Vec<f64> = rates.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
             let ratio = median(&mut ratios);
-            let promise =
-                peer.bounds[index].map_or_else(String::new, |least| format!(" ({})", at_least(ratio, least)));
+            let promise = bound.map_or_else(String::new, |least| format!(" ({})", at_least(ratio, least)));
             println!("      {ratio:.2} times {}{promise}", peer.name);
         }
     }
@@ -99,10 +128,10 @@ fn missing(name: &str) -> String {
 
 impl Peer {
     /// Nothing of ours is to run meanwhile, so this waits where it stands.
-    fn rate(&self, server: &PostgresServer, in_flight: usize) -> Result<f64> {
+    fn rate(&self, server: &PostgresServer, in_flight: usize, backlog: usize) -> Result<f64> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(server.url());
-        command.args([in_flight.to_string(), SLICE.as_secs().to_string()]);
+        command.args([in_flight.to_string(), SLICE.as_secs().to_string(), backlog.to_string()]);
         let output = command.output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         text.trim().parse().map_err(|_| format!("{} gave no rate: {output:?}", self.name).into())

@@ -1,10 +1,10 @@
 //! Where jobs and records are kept while they're measured.
 
-use std::{env, error::Error, sync::Arc, time::Duration};
+use std::{env, sync::Arc, time::Duration};
 
 use livecode::{
-    Change, Clock, Execution, ExecutionId, ExecutionSpec, Job, Lease, MemoryQueue, MemoryStore, Outcome,
-    Output, Owner, Queue, Result, Stdio, Store, SystemClock, Termination,
+    Change, Clock, Error, Execution, ExecutionId, ExecutionSpec, Job, Lease, MemoryQueue, MemoryStore,
+    Outcome, Output, Owner, Queue, Result, Stdio, Store, SystemClock, Termination,
     sqlx::{Postgres, Sqlite},
 };
 use sqlx::{Connection, PgConnection};
@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::postgres_server::Server;
 
-/// No lease lapses here.
-const LEASE: Duration = Duration::from_secs(600);
+/// Longer than anything here takes.
+const LEASE: Duration = Duration::from_secs(60);
 
 pub(crate) enum Database {
     Memory,
@@ -35,10 +35,7 @@ impl Database {
     }
 
     /// An empty one, and its URL where it has one.
-    pub(crate) async fn open(
-        &self,
-        name: &str,
-    ) -> std::result::Result<(Place, Option<String>), Box<dyn Error>> {
+    pub(crate) async fn open(&self, name: &str) -> crate::Result<(Place, Option<String>)> {
         Ok(match self {
             Self::Memory => (Place::new(MemoryStore::default(), MemoryQueue::default()), None),
             Self::Sqlite(directory) => {
@@ -76,7 +73,7 @@ impl PostgresServer {
     }
 
     /// A schema of its own, with its URL.
-    pub(crate) async fn open(&self, name: &str) -> std::result::Result<(Place, String), Box<dyn Error>> {
+    pub(crate) async fn open(&self, name: &str) -> crate::Result<(Place, String)> {
         let id = ExecutionId::generate(SystemClock.now()).as_uuid().simple();
         let schema = format!("livecode_bench_{name}_{id}");
         let mut connection = PgConnection::connect(&self.url).await?;
@@ -96,6 +93,8 @@ pub(crate) enum Work {
     LifeCycle,
     /// All that a job asks of its queue.
     Job,
+    /// The same of one that has been waiting.
+    Waiting,
 }
 
 /// A store, and the queue beside it.
@@ -127,10 +126,10 @@ impl Place {
         match work {
             Work::LifeCycle => self.live().await,
             Work::Job => {
-                self.push().await?;
-                let leases = self.claim().await?;
-                self.ack(&leases).await
+                self.push(1).await?;
+                self.ack(&self.claim().await?).await
             }
+            Work::Waiting => self.ack(&self.claim().await?).await,
         }
     }
 
@@ -156,14 +155,16 @@ impl Place {
         if self.store.is_queue() { Ok(()) } else { self.queue.push(&[self.job(execution.id)]).await }
     }
 
-    /// A job that no record belongs to.
-    pub(crate) async fn push(&self) -> Result<()> {
-        self.queue.push(&[self.job(ExecutionId::generate(SystemClock.now()))]).await
+    /// Jobs that no record belongs to.
+    pub(crate) async fn push(&self, jobs: usize) -> Result<()> {
+        let job = |_| self.job(ExecutionId::generate(SystemClock.now()));
+        self.queue.push(&(0..jobs).map(job).collect::<Vec<_>>()).await
     }
 
-    /// One job. There is one for whoever has added one before.
+    /// One job. There has to be one.
     pub(crate) async fn claim(&self) -> Result<Vec<Lease>> {
-        self.queue.claim(1, LEASE, LEASE).await
+        let leases = self.queue.claim(1, LEASE, LEASE).await?;
+        if leases.is_empty() { Err(Error::unavailable("the queue ran out of jobs")) } else { Ok(leases) }
     }
 
     pub(crate) async fn ack(&self, leases: &[Lease]) -> Result<()> {

@@ -1,14 +1,18 @@
-// Jobs a second through BullMQ on PostgreSQL: `node rate.cjs URL IN_FLIGHT SECONDS`.
+// Jobs a second through BullMQ on PostgreSQL: `node rate.cjs URL IN_FLIGHT SECONDS BACKLOG`.
 const { Queue, Worker, createPostgresBackend } = require("bullmq");
 
 const WARM_UP_MS = 1000;
+const BULK = 1000;
 
-async function main(url, inFlight, seconds) {
+async function main(url, inFlight, seconds, backlog) {
   const connection = { connectionString: url, schema: "bullmq", migrate: true, max: 20 };
   // What an earlier process left behind isn't this one's.
   const name = `bench-${process.pid}`;
   const queue = new Queue(name, { connection }, createPostgresBackend);
   await queue.waitUntilReady();
+  for (let left = backlog; left > 0; left -= BULK) {
+    await queue.addBulk(Array.from({ length: Math.min(left, BULK) }, () => ({ name: "job", data: { n: 0 } })));
+  }
   const worker = new Worker(name, async () => {}, { connection, concurrency: inFlight }, createPostgresBackend);
   await worker.waitUntilReady();
 
@@ -21,9 +25,10 @@ async function main(url, inFlight, seconds) {
   worker.on("error", fail);
   worker.on("completed", () => {
     done += 1;
-    add();
+    if (backlog === 0) add();
+    else if (done === backlog) fail("the backlog ran out");
   });
-  for (let n = 0; n < inFlight; n += 1) add();
+  if (backlog === 0) for (let n = 0; n < inFlight; n += 1) add();
 
   const after = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
   await after(WARM_UP_MS);
@@ -33,5 +38,5 @@ async function main(url, inFlight, seconds) {
   process.exit(0);
 }
 
-const [url, inFlight, seconds] = process.argv.slice(2);
-main(url, Number(inFlight), Number(seconds));
+const [url, ...numbers] = process.argv.slice(2);
+main(url, ...numbers.map(Number));

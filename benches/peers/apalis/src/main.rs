@@ -1,4 +1,4 @@
-//! Jobs a second through apalis on PostgreSQL: `livecode-bench-apalis URL IN_FLIGHT SECONDS`.
+//! Jobs a second through apalis on PostgreSQL: `livecode-bench-apalis URL IN_FLIGHT SECONDS BACKLOG`.
 
 use std::{
     env,
@@ -18,6 +18,7 @@ use tokio::{sync::Semaphore, time::sleep};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
+const BULK: usize = 1000;
 
 /// How many may be added, and how many have ended.
 #[derive(Clone)]
@@ -29,16 +30,20 @@ struct Flight {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [url, in_flight, seconds] = arguments.as_slice() else {
-        return Err("usage: livecode-bench-apalis URL IN_FLIGHT SECONDS".into());
+    let [url, in_flight, seconds, backlog] = arguments.as_slice() else {
+        return Err("usage: livecode-bench-apalis URL IN_FLIGHT SECONDS BACKLOG".into());
     };
-    let (in_flight, seconds) = (in_flight.parse()?, Duration::from_secs(seconds.parse()?));
+    let (in_flight, backlog): (usize, usize) = (in_flight.parse()?, backlog.parse()?);
+    let seconds = Duration::from_secs(seconds.parse()?);
     let pool = PgPoolOptions::new().max_connections(20).connect(url).await?;
     PostgresStorage::setup(&pool).await?;
     // What an earlier process left behind isn't this one's.
     let name = format!("bench-{}", process::id());
     let config = Config::default().queue(&name).batch_size(in_flight);
-    let storage = PostgresStorage::<usize>::new(&pool).with_config(config);
+    let mut storage = PostgresStorage::<usize>::new(&pool).with_config(config);
+    for _ in 0..backlog.div_ceil(BULK) {
+        storage.push_bulk(vec![0; BULK]).await?;
+    }
     let flight = Flight { free: Arc::new(Semaphore::new(in_flight)), done: Arc::default() };
     let worker = WorkerBuilder::new(name.as_str())
         .backend(storage.clone().with_pubsub().poll_with_interval(POLL))
@@ -46,7 +51,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .concurrency(in_flight)
         .build(end);
     let mut working = tokio::spawn(worker.run());
-    for _ in 0..in_flight {
+    let adders = if backlog == 0 { in_flight } else { 0 };
+    for _ in 0..adders {
         tokio::spawn(add(storage.clone(), flight.free.clone()));
     }
     tokio::select! {
@@ -58,7 +64,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ended = &mut working => return Err(format!("the worker ended: {ended:?}").into()),
         () = sleep(seconds) => {}
     }
-    println!("{}", (flight.done.load(Ordering::Relaxed) - done) as f64 / began.elapsed().as_secs_f64());
+    let (all, time) = (flight.done.load(Ordering::Relaxed), began.elapsed());
+    if backlog > 0 && all >= backlog {
+        return Err("the backlog ran out".into());
+    }
+    println!("{}", (all - done) as f64 / time.as_secs_f64());
     process::exit(0);
 }
 
