@@ -27,6 +27,7 @@
 
 #[path = "sandbox/chart.rs"]
 mod chart;
+mod figures;
 #[path = "sandbox/load.rs"]
 mod load;
 #[path = "sandbox/many.rs"]
@@ -62,7 +63,10 @@ use livecode::{
 use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::turns::{Entry, HELLO, PYTHON, bare, hello, in_turns, median, milliseconds};
+use crate::{
+    figures::{median, milliseconds, setting},
+    turns::{Entry, HELLO, PYTHON, bare, hello, in_turns},
+};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -119,7 +123,7 @@ const MEMORY: &str = "kept = []\nwhile True: kept.append(b'x' * (1 << 20))";
 const HONEST: &str = "x = 0\nfor i in range(9_000_000): x += i * i\nprint(x)";
 
 fn main() -> Result<()> {
-    let rounds = started::setting("ROUNDS", 200)?;
+    let rounds = setting("ROUNDS", 200)?;
     let named: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
     let bench = Bench {

@@ -15,9 +15,10 @@ use tokio::{runtime::Runtime, sync::Semaphore};
 use crate::{
     Result,
     chart::{self, Curve, Point},
+    figures::{milliseconds, setting},
     many::{AT_A_TIME, slice},
-    started::{Started, setting},
-    turns::{HELLO, bare, hello, milliseconds},
+    started::Started,
+    turns::{HELLO, bare, hello},
 };
 
 /// Arrivals for each point, in parts of what can be borne.

@@ -12,8 +12,9 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Result,
-    started::{Started, setting},
-    turns::{HELLO, bare, hello, median, milliseconds},
+    figures::{at_least, median, milliseconds, setting},
+    started::Started,
+    turns::{HELLO, bare, hello},
 };
 
 pub(crate) const AT_A_TIME: usize = 8;
@@ -50,9 +51,7 @@ pub(crate) fn fork_rate(runtime: &Runtime) -> Result<()> {
     println!("  bare /usr/bin/python3 -c: {:.0} a second", median(&mut bare_rates));
     for ((name, _, least), (started, rates, ratios)) in ways.iter().zip(&mut rates) {
         let ratio = median(ratios);
-        let promise = least.map_or_else(String::new, |least| {
-            format!(" (at least {least:.2}: {})", if ratio >= least { "kept" } else { "NOT KEPT" })
-        });
+        let promise = least.map_or_else(String::new, |least| format!(" ({})", at_least(ratio, least)));
         println!("  {name}: {:.0} a second, {ratio:.2} of bare, n = {slices}{promise}", median(rates));
         started.print_stats(name);
     }

@@ -8,7 +8,7 @@ use std::{
 use livecode::process::Warm;
 use tokio::runtime::Runtime;
 
-use crate::{Result, started::Started, turns::median};
+use crate::{Result, figures::median, started::Started};
 
 const MIB: f64 = 1024.0 * 1024.0;
 

@@ -1,7 +1,5 @@
 //! A language, and the way in which its programs are started.
 
-use std::env;
-
 use livecode::{
     ExecutionSpec, Languages, Runner,
     process::{ProcessSandbox, Warm, WarmStats},
@@ -82,10 +80,4 @@ impl Started {
             "    {name}: found ready {hits}, not ready {misses}, booted {boots}, failed {failures}, restarted {restarts}"
         );
     }
-}
-
-/// A number from the environment.
-pub(crate) fn setting(name: &str, default: usize) -> Result<usize> {
-    let value = env::var(name).ok().map_or(Ok(default), |text| text.parse());
-    Ok(value.map_err(|error| format!("{name} isn't a number: {error}"))?.max(1))
 }

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::Result;
+use crate::{
+    Result,
+    figures::{at_most, median, milliseconds},
+};
 
 pub(crate) const PYTHON: &str = "/usr/bin/python3";
 pub(crate) const HELLO: &str = "print(\"hi\")";
@@ -64,7 +67,7 @@ impl<'a> Entry<'a> {
 
     pub(crate) fn print(&self) {
         let (time, ratio, n) = (self.median(), self.ratio(), self.times.len());
-        let bound = self.bound.map_or_else(String::new, |bound| format!(" ({})", promise(ratio, bound)));
+        let bound = self.bound.map_or_else(String::new, |bound| format!(" ({})", at_most(ratio, bound)));
         println!("  {}: p50 {time:.2} ms, {ratio:.2} of bare, n = {n}{bound}", self.name);
     }
 }
@@ -149,19 +152,4 @@ pub(crate) fn docker() -> std::result::Result<Entry<'static>, &'static str> {
     let mut command = Command::new("docker");
     command.args(["run", "--rm"]).args(LIMITS.split(' ')).args([IMAGE, PYTHON, "-c", HELLO]);
     Ok(Entry::command("docker run, no network, limits", DOCKER_EVERY, command))
-}
-
-/// A bound, and whether it's kept.
-pub(crate) fn promise(ratio: f64, bound: f64) -> String {
-    let kept = if ratio <= bound { "kept" } else { "NOT KEPT" };
-    format!("at most {bound:.2}: {kept}")
-}
-
-pub(crate) fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
-pub(crate) fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
