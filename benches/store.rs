@@ -7,7 +7,7 @@
 //! | `peers` | on PostgreSQL 3 times the jobs of apalis-postgres with 10 in flight, 2 times with 100, 8 times BullMQ's |
 //!
 //! The first three also tell the life cycles per second with 1, 8 and 64 in flight, of each of those places. In memory, the
-//! reference, nothing is promised: a claim takes less than a microsecond, and more of it is caches than anything.
+//! reference, nothing is promised: a claim takes about a microsecond, and more of it is caches than anything.
 //! All of them, or those that are named: `… --bench store -- postgres decay`. A life cycle is all that an execution asks of
 //! its store and queue: insert, claim, read, start, finish with a line of output, acknowledge. Nothing is run in between.
 //! What is compared takes turns, so that a machine whose speed drifts slows both: quote the ratios, which are medians
