@@ -7,6 +7,8 @@ mod census;
 mod interpreters;
 
 use std::{
+    fs,
+    path::Path,
     process::{Command, Stdio},
     thread,
 };
@@ -18,13 +20,22 @@ use livecode_process::Warm;
 /// One at a time.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// Kills one of them at least: some may have had their time meanwhile.
+/// Kills one of them at least, and waits until it's dead: some may have had their time meanwhile.
 fn kill(beneath: &str) {
     let is_killed = |pid: &u32| {
         let kill = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
         kill.unwrap().success()
     };
-    while interpreters(beneath).iter().filter(|pid| is_killed(pid)).count() == 0 {
+    let is_dead = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+        stat.is_ok_and(|stat| stat.contains(") Z ")) || !Path::new(&format!("/proc/{pid}")).exists()
+    };
+    let mut killed = Vec::new();
+    while killed.is_empty() {
+        killed = interpreters(beneath).into_iter().filter(is_killed).collect();
+        thread::yield_now();
+    }
+    while !killed.iter().all(is_dead) {
         thread::yield_now();
     }
 }
