@@ -42,6 +42,7 @@ impl Serving<'_> {
             match entered {
                 Ok(world) => {
                     self.pool.known[index].zygotes.push(zygote);
+                    self.pool.known[index].has_worked();
                     self.pool.counters.hits += 1;
                     return Some(world);
                 }

@@ -246,19 +246,19 @@ impl Group {
         if self.weight == weight {
             return Ok(());
         }
-        self.weight = weight;
-        let (shares, weight) = match weight {
+        let (shares, weights) = match weight {
             Weight::Idle => ("2", "1"),
             Weight::Usual => ("1024", "100"),
         };
         for (kind, directory) in &self.directories {
             let has = |controllers| kind & controllers == controllers;
             if has(controller::V2 | controller::CPU) {
-                write(directory, "cpu.weight", weight)?;
+                write(directory, "cpu.weight", weights)?;
             } else if has(controller::CPU) {
                 write(directory, "cpu.shares", shares)?;
             }
         }
+        self.weight = weight;
         Ok(())
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn version() -> u8 {
 
 /// What is the same for all runs: what programs may read, opened once.
 pub(crate) struct Landlock {
-    version: u8,
+    pub(crate) version: u8,
     /// All rights on files that this version has.
     all: u64,
     read: Vec<(OwnedFd, u64)>,

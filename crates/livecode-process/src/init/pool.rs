@@ -214,6 +214,11 @@ impl Known {
         }
     }
 
+    /// A program has got a copy.
+    pub(crate) fn has_worked(&mut self) {
+        self.failures = 0;
+    }
+
     /// Whether its programs are to be copies of a fork server.
     pub(crate) fn forks(&self) -> bool {
         self.kind.forks && self.single_since.is_none_or(|since| since.elapsed() >= AGAIN)

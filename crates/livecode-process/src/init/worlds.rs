@@ -111,12 +111,11 @@ pub(crate) struct Worlds<'a> {
     hello: &'a Hello,
     parents: &'a Parents,
     landlock: Landlock,
-    landlock_version: u8,
     outside: Namespaces,
-    /// Host uids that no world has, as offsets; and the first that none ever had.
     networks: Networks,
     /// Cgroups that have served a run and can serve another.
     groups: Vec<Group>,
+    /// Host uids that no world has, as offsets; and the first that none ever had.
     free_slots: Vec<u32>,
     slots: u32,
     made: u64,
@@ -131,7 +130,6 @@ impl<'a> Worlds<'a> {
             hello,
             parents,
             landlock: Landlock::new(landlock_version, &hello.shown)?,
-            landlock_version,
             outside,
             networks,
             groups: Vec::new(),
@@ -324,7 +322,7 @@ impl<'a> Worlds<'a> {
     pub(crate) fn settings(&self, step: usize) -> Settings {
         Settings {
             seccomp: self.hello.seccomp.clone(),
-            landlock: self.landlock_version,
+            landlock: self.landlock.version,
             shown: self.hello.shown.clone(),
             left_out: left_out(),
             step: u32::try_from(step).unwrap_or(u32::MAX),
