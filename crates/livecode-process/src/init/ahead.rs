@@ -95,13 +95,13 @@ impl Serving<'_> {
 
     /// Whether making a world would take time from programs, or from a host that has just been told of one's end.
     fn is_busy(&self) -> bool {
-        let live = self.runs.iter().filter(|run| !run.is_reported).count();
+        let live = self.runs.iter().filter(|run| run.host.is_some()).count();
         live >= self.processors || self.next_quiet().is_some()
     }
 
     /// When that may be another matter, without anybody saying so.
     pub(crate) fn next_quiet(&self) -> Option<Instant> {
-        let began = self.runs.iter().filter(|run| !run.is_reported).map(|run| run.began + SHORT);
+        let began = self.runs.iter().filter(|run| run.host.is_some()).map(|run| run.began + SHORT);
         let told = self.told.map(|told| told + HEARD);
         began.chain(told).max().filter(|quiet| !self.pool.known.is_empty() && *quiet > Instant::now())
     }

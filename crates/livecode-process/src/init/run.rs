@@ -26,7 +26,8 @@ const SET_UP: Duration = Duration::from_secs(10);
 
 /// A run between its request and the death of its init.
 pub(crate) struct Run {
-    pub(crate) host: OwnedFd,
+    /// None once it has been told of the end: it waits until nobody can tell it more.
+    pub(crate) host: Option<OwnedFd>,
     /// Whether the host has closed its end or asked for the end: it has said all it can say.
     pub(crate) host_is_done: bool,
     /// None once init has closed its end.
@@ -57,8 +58,6 @@ pub(crate) struct Run {
     pub(crate) ends_at_once: bool,
     /// Whether only our init is left of it.
     pub(crate) is_over: bool,
-    /// Whether the host has been told.
-    pub(crate) is_reported: bool,
 }
 
 impl Run {
@@ -137,17 +136,13 @@ impl Run {
 
     /// Tells the host of the end, the first time that it's called.
     pub(crate) fn tell(&mut self, counters: Counters) {
-        if std::mem::replace(&mut self.is_reported, true) {
-            return;
-        }
+        let Some(host) = self.host.take() else { return };
         if let Some(end) = self.end {
             self.report.end = end;
         }
         self.report.step = u32::try_from(self.step).unwrap_or(u32::MAX);
         self.report.counters = counters;
-        report_to(&self.host, &self.report);
-        // It has heard all that it wants to hear.
-        self.host_is_done = true;
+        report_to(&host, &self.report);
     }
 
     /// Takes what the kernel counted into the report, the first time that it's called.

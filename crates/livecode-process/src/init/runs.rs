@@ -82,7 +82,7 @@ impl Serving<'_> {
     fn turn(&mut self, host: &OwnedFd) -> io::Result<bool> {
         let mut polled = vec![PollFd::readable(host)];
         for run in &self.runs {
-            let wanted = (!run.host_is_done).then_some(&run.host);
+            let wanted = run.host.as_ref().filter(|_| !run.host_is_done);
             polled.extend([wanted, run.control.as_ref(), Some(&run.pidfd)].map(PollFd::readable_if_any));
         }
         let spare = self.spare.as_ref();
@@ -106,7 +106,7 @@ impl Serving<'_> {
                 run.listen();
             }
             // Before its world is taken down, which takes the kernel as long as a short program takes us.
-            if run.is_over && !run.is_reported {
+            if run.is_over && run.host.is_some() {
                 run.tell(self.pool.counters());
                 self.told = Some(Instant::now());
             }
@@ -239,7 +239,7 @@ impl Serving<'_> {
         self.usual = Some(*first);
         let Vacant { slot, group, network, control, pidfd, work, mounts, .. } = world;
         self.runs.push(Run {
-            host,
+            host: Some(host),
             host_is_done: false,
             control: Some(control),
             work,
@@ -259,7 +259,6 @@ impl Serving<'_> {
             began: Instant::now(),
             ends_at_once: !begin.collects,
             is_over: false,
-            is_reported: false,
         });
         Ok(())
     }
