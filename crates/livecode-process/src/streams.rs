@@ -83,7 +83,10 @@ pub(crate) async fn pass_on(
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
-        buffer.reserve(CHUNK);
+        // What a short piece left of it is room for the next one.
+        if buffer.capacity() < CHUNK / 4 {
+            buffer.reserve(CHUNK);
+        }
         if from.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }

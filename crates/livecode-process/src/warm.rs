@@ -19,6 +19,9 @@ pub enum Warm {
     /// One interpreter has booted ahead; each program gets a copy of it, forked into a sandbox of its own. Programs that come
     /// from the same one share what it drew at random when it began: its address layout and its seed of hashes. It's
     /// replaced every now and then.
+    ///
+    /// It boots outside the sandboxes, and where we're root with `CAP_SYS_ADMIN`, which makes the copies' sandboxes: its own
+    /// files (the interpreter, its libraries, what it loads when it starts) must be as trustworthy as the host's programs.
     Fork,
 }
 

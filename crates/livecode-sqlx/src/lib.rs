@@ -7,6 +7,8 @@
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod error;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod follower;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(test)]

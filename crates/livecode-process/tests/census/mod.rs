@@ -89,6 +89,11 @@ fn namespaces(pid: u32) -> BTreeSet<PathBuf> {
     all.filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
 }
 
+/// Those that a process of ours doesn't change: a fork server stays in the network of its last copy.
+fn lasting_namespaces(pid: u32) -> impl Iterator<Item = PathBuf> {
+    namespaces(pid).into_iter().filter(|link| !link.to_string_lossy().starts_with("net:"))
+}
+
 fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
@@ -167,7 +172,7 @@ impl Census {
             cgroups: groups.len().checked_sub(inits * of_each_world)?,
             descriptors: outside.iter().copied().map(descriptors).sum(),
             mounts: outside.iter().map(|pid| mounts(*pid).map_or(0, |text| text.lines().count())).sum(),
-            namespaces: outside.iter().copied().flat_map(namespaces).collect::<BTreeSet<_>>().len(),
+            namespaces: outside.iter().copied().flat_map(lasting_namespaces).collect::<BTreeSet<_>>().len(),
         };
         // Nothing came or went meanwhile.
         (descendants(own) == all).then_some(census)

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     error::from_sqlx,
+    follower,
     value::{at_most, json},
 };
 
@@ -121,15 +122,16 @@ impl Store for PostgresStore {
 
     async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq> {
         let id = execution.id;
+        let has_ended = execution.state.is_terminal();
         let update = Update::new(execution.clone(), output.to_vec(), self.is_queue)?;
         let last = self.database.updates.write(update).await?;
-        self.database.waiters.log_grew(id, last);
+        self.database.waiters.log_grew(id, last, has_ended);
         Ok(last)
     }
 
     async fn append(&self, id: ExecutionId, attempt: u32, output: &[Output]) -> Result<()> {
         let last = self.database.appends.write(Append { id, attempt, output: output.to_vec() }).await?;
-        self.database.waiters.log_grew(id, last);
+        self.database.waiters.log_grew(id, last, false);
         Ok(())
     }
 
@@ -157,7 +159,7 @@ impl Store for PostgresStore {
     }
 
     fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>> {
-        events::events(self.database.clone(), id, after, follow)
+        follower::events(events::Log { database: self.database.clone(), id }, after, follow)
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {

@@ -28,6 +28,7 @@ use super::{
     connections::{CONNECT_TIMEOUT, Connections},
     rows,
 };
+use crate::follower::Reach;
 
 /// How often those who wait look for themselves.
 const POLL: Duration = Duration::from_secs(1);
@@ -41,6 +42,9 @@ const GATHER: Duration = Duration::from_millis(2);
 
 /// The most that a notification holds, less than PostgreSQL's 8,000 bytes.
 const PAYLOAD: usize = 7_900;
+
+/// Behind how far a log reaches.
+const GOES_ON: &str = "+";
 
 #[derive(Debug)]
 pub(super) struct Waiters {
@@ -61,7 +65,7 @@ struct Shared {
     /// Some job may be claimable that wasn't.
     jobs: watch::Sender<()>,
     /// How far each log reaches that somebody follows, as far as they have been told.
-    logs: Mutex<HashMap<ExecutionId, watch::Sender<Seq>>>,
+    logs: Mutex<HashMap<ExecutionId, watch::Sender<Reach>>>,
     /// What other processes are to be told.
     news: Mutex<News>,
     has_news: Notify,
@@ -70,7 +74,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct News {
     jobs: bool,
-    logs: HashMap<ExecutionId, Seq>,
+    logs: HashMap<ExecutionId, Reach>,
 }
 
 impl Waiters {
@@ -95,11 +99,9 @@ impl Waiters {
     }
 
     /// Tells the followers of a log that it reaches to `last` now.
-    pub(super) fn log_grew(&self, id: ExecutionId, last: Seq) {
-        self.shared.log_grew(id, last);
-        let mut news = lock(&self.shared.news);
-        let told = news.logs.entry(id).or_default();
-        *told = last.max(*told);
+    pub(super) fn log_grew(&self, id: ExecutionId, last: Seq, may_have_ended: bool) {
+        self.shared.log_grew(id, last, may_have_ended);
+        lock(&self.shared.news).logs.entry(id).or_default().grow(last, may_have_ended);
         self.shared.has_news.notify_one();
     }
 
@@ -111,7 +113,7 @@ impl Waiters {
     }
 
     /// Hears of everything added to a log from now on, and perhaps more often.
-    pub(super) fn log(&self, id: ExecutionId) -> watch::Receiver<Seq> {
+    pub(super) fn log(&self, id: ExecutionId) -> watch::Receiver<Reach> {
         self.listen();
         lock(&self.shared.logs).entry(id).or_default().subscribe()
     }
@@ -140,13 +142,9 @@ impl Drop for Waiters {
 }
 
 impl Shared {
-    fn log_grew(&self, id: ExecutionId, last: Seq) {
+    fn log_grew(&self, id: ExecutionId, last: Seq, may_have_ended: bool) {
         if let Some(log) = lock(&self.logs).get(&id) {
-            log.send_if_modified(|known| {
-                let grown = last > *known;
-                *known = last.max(*known);
-                grown
-            });
+            log.send_if_modified(|known| known.grow(last, may_have_ended));
         }
     }
 
@@ -207,9 +205,10 @@ impl Shared {
                 None => {
                     self.jobs.send_replace(());
                 }
-                Some((id, last)) => {
-                    if let (Ok(id), Ok(last)) = (id.parse(), last.parse()) {
-                        self.log_grew(id, Seq(last));
+                Some((id, reach)) => {
+                    let goes_on = reach.strip_suffix(GOES_ON);
+                    if let (Ok(id), Ok(last)) = (id.parse(), goes_on.unwrap_or(reach).parse()) {
+                        self.log_grew(id, Seq(last), goes_on.is_none());
                     }
                 }
             }
@@ -242,7 +241,7 @@ impl Shared {
                 for row in &rows {
                     if let (Ok(id), Ok(last)) = (rows::column::<Uuid>(row, "id"), rows::seq(row, "last_seq"))
                     {
-                        self.log_grew(id.into(), last);
+                        self.log_grew(id.into(), last, true);
                     }
                 }
             }
@@ -254,16 +253,18 @@ impl Shared {
     fn wake_all(&self) {
         self.jobs.send_replace(());
         for log in lock(&self.logs).values() {
-            log.send_modify(|_| ());
+            log.send_modify(|known| known.may_have_ended = true);
         }
     }
 }
 
 impl News {
-    /// As words after the sender's name: `jobs`, and of each log `id:seq`.
+    /// As words after the sender's name: `jobs`, and of each log `id:seq`, or `id:seq+` where it goes on.
     fn payloads(self, sender: &str) -> Vec<String> {
         let jobs = self.jobs.then(|| "jobs".to_owned());
-        let logs = self.logs.into_iter().map(|(id, Seq(last))| format!("{id}:{last}"));
+        let logs = self.logs.into_iter().map(|(id, Reach { last: Seq(last), may_have_ended })| {
+            format!("{id}:{last}{}", if may_have_ended { "" } else { GOES_ON })
+        });
         let mut payloads: Vec<String> = Vec::new();
         for word in jobs.into_iter().chain(logs) {
             match payloads.last_mut().filter(|payload| payload.len() + word.len() < PAYLOAD) {
@@ -304,7 +305,7 @@ mod tests {
     }
 
     /// Who hears, and a log that another process has begun; nothing is listened to and nobody looks yet.
-    async fn heard(databases: &[Postgres; 2]) -> (Arc<Shared>, Execution, watch::Receiver<Seq>) {
+    async fn heard(databases: &[Postgres; 2]) -> (Arc<Shared>, Execution, watch::Receiver<Reach>) {
         let execution = execution();
         let spec = ExecutionSpec::new("python", "1");
         databases[1].store_and_queue().0.insert(&execution, &spec).await.unwrap();
@@ -323,8 +324,11 @@ mod tests {
             // As soon as it listens, everybody looks.
             log.changed().await.unwrap();
             jobs.changed().await.unwrap();
-            databases[1].database.waiters.log_grew(execution.id, Seq(7));
-            log.wait_for(|last| *last == Seq(7)).await.unwrap();
+            for (last, may_have_ended) in [(7, false), (8, true)] {
+                databases[1].database.waiters.log_grew(execution.id, Seq(last), may_have_ended);
+                let told = log.wait_for(|reach| reach.last == Seq(last)).await.unwrap();
+                assert_eq!(told.may_have_ended, may_have_ended);
+            }
             databases[1].database.waiters.jobs_came();
             jobs.changed().await.unwrap();
             // The connection is cut: what is told meanwhile is lost, so everybody looks again.
@@ -347,7 +351,7 @@ mod tests {
         let mut jobs = shared.jobs.subscribe();
         assert!(!log.has_changed().unwrap() && !jobs.has_changed().unwrap());
         shared.look().await;
-        assert_eq!(*log.borrow_and_update(), Seq(1));
+        assert_eq!(log.borrow_and_update().last, Seq(1));
         assert!(jobs.has_changed().unwrap());
         jobs.mark_unchanged();
         drop((log, jobs));
@@ -357,7 +361,8 @@ mod tests {
 
     #[test]
     fn news_is_told_in_as_many_payloads_as_it_takes() {
-        let logs: HashMap<_, _> = (1..=500).map(|seq| (execution().id, Seq(seq))).collect();
+        let logs: HashMap<_, _> =
+            (1..=500).map(|seq| (execution().id, Reach { last: Seq(seq), may_have_ended: true })).collect();
         let payloads = News { jobs: true, logs: logs.clone() }.payloads("me");
         assert!(payloads.len() > 1 && payloads.iter().all(|payload| payload.len() < 8_000));
         let words: Vec<&str> = payloads.iter().flat_map(|payload| payload.split(' ').skip(1)).collect();

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     error::from_sqlx,
+    follower,
     value::{at_most, json},
 };
 
@@ -211,7 +212,7 @@ impl Store for SqliteStore {
     }
 
     fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>> {
-        events::events(self.database.clone(), id, after, follow)
+        follower::events(events::Log { database: self.database.clone(), id }, after, follow)
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {

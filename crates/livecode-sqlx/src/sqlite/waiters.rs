@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, sync::watch};
 use uuid::Uuid;
 
 use super::rows::{column, hex, seq};
-use crate::{error::from_sqlx, value::json};
+use crate::{error::from_sqlx, follower::Reach, value::json};
 
 /// How often the file is asked whether another process has changed it: that takes microseconds and reads no page.
 const EVERY: Duration = Duration::from_millis(20);
@@ -32,14 +32,6 @@ struct Shared {
     /// Some job may be claimable that wasn't; whether one was added by this process.
     jobs: watch::Sender<bool>,
     followed: Mutex<Followed>,
-}
-
-/// How far a log reaches.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Reach {
-    last: Seq,
-    /// False where it goes on: this process has written the last of it.
-    pub(super) may_have_ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -65,13 +57,7 @@ impl Waiters {
     /// Tells the followers of a log that it reaches to `last` now.
     pub(super) fn log_grew(&self, id: ExecutionId, last: Seq, may_have_ended: bool) {
         if let Some(log) = self.followed().logs.get(&id) {
-            log.send_if_modified(|known| {
-                let grown = last > known.last;
-                if grown {
-                    *known = Reach { last, may_have_ended };
-                }
-                grown
-            });
+            log.send_if_modified(|known| known.grow(last, may_have_ended));
         }
     }
 
