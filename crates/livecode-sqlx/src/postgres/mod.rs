@@ -33,7 +33,12 @@ use crate::error::from_sqlx;
 /// What every connection asks of the planner. Each statement here looks a few rows up by an index; a plan that was made while a
 /// table was small, or before anybody had counted its rows, must not read all of it once it has grown. And no look-up is worth
 /// being compiled.
-const PLANNER: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("jit", "off")];
+const PLANNER: [(&str, &str); 4] = [
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
 
 /// An open PostgreSQL database: records, and if wanted the queue.
 ///
