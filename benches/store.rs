@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `memory`, `sqlite`, `postgres` | a claim takes at most 1.5 times as long where a million have finished or are queued |
 //! | `decay` | on PostgreSQL a short queue that turns over fast is as fast after a minute as in its first 5 s |
-//! | `peers` | on PostgreSQL 3 times the jobs of apalis-postgres with 10 in flight, 2 times with 100, 8 times BullMQ's |
+//! | `peers` | on PostgreSQL, of jobs that wait, 3 times as many as apalis-postgres with 10 in flight, 2 times with 100, 8 times BullMQ's |
 //!
 //! The first three also tell the life cycles per second with 1, 8 and 64 in flight, of each of those places. In memory, the
 //! reference, nothing is promised: a claim takes about a microsecond, and more of it is caches than anything.

@@ -8,10 +8,13 @@ use std::{future::Future, slice, sync::Arc};
 
 use livecode_core::{Error, Result};
 use sqlx::PgConnection;
-use tokio::sync::{
-    Mutex,
-    mpsc::{self, Receiver, Sender},
-    oneshot,
+use tokio::{
+    sync::{
+        Mutex,
+        mpsc::{self, Receiver, Sender},
+        oneshot,
+    },
+    task::yield_now,
 };
 
 use super::connections::{Connections, in_time};
@@ -89,7 +92,7 @@ struct Lane {
 impl Lane {
     async fn run<C: Change>(self, changes: Arc<Mutex<Receiver<Asked<C>>>>) {
         let mut waiting = Vec::with_capacity(BATCH);
-        while changes.lock().await.recv_many(&mut waiting, BATCH).await > 0 {
+        while wait(&changes, &mut waiting).await {
             while !waiting.is_empty() {
                 let (batch, callers) = batch(&mut waiting);
                 let made = self.make(&batch).await;
@@ -129,6 +132,23 @@ impl Lane {
         self.connections.settle(lent, &made);
         made
     }
+}
+
+/// Waits for changes; says whether there are any, or never will be.
+async fn wait<C: Change>(changes: &Mutex<Receiver<Asked<C>>>, waiting: &mut Vec<Asked<C>>) -> bool {
+    let mut changes = changes.lock().await;
+    if changes.recv_many(waiting, BATCH).await == 0 {
+        return false;
+    }
+    // Callers who are answered together ask together, but one after the other: the first one's change is here while the others
+    // wait for their turn to run, which is before ours.
+    yield_now().await;
+    while waiting.len() < BATCH
+        && let Ok(asked) = changes.try_recv()
+    {
+        waiting.push(asked);
+    }
+    true
 }
 
 /// Takes out of those that wait as many as one statement may have, in their order. Where a caller has gone, nothing is the
