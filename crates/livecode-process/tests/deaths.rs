@@ -14,10 +14,8 @@ use std::{
 };
 
 use interpreters::{interpreters, run, run_warm, warmed};
-use livecode_core::{ExecutionSpec, Termination};
+use livecode_core::ExecutionSpec;
 use livecode_process::Warm;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// One at a time.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -55,34 +53,6 @@ async fn the_death_of_a_fork_server_is_seen_by_no_program() {
         assert_eq!(sandbox.warm_stats().restarts, restarts, "{:?}", sandbox.warm_stats());
         let run = run_warm(&sandbox, &runner, &ExecutionSpec::new("python", "print(1)")).await;
         assert_eq!(run.captured.stdout, "1\n");
-    }
-}
-
-/// It has numbers of its own for some of its descriptors, and copies them from where its helper had them: behind those of the
-/// runs that are under way.
-#[tokio::test]
-async fn a_fork_server_boots_however_many_programs_are_running() {
-    /// As many as take the helper past those numbers.
-    const RUNNING: usize = 12;
-    let _turn = TURN.lock().await;
-    let (sandbox, runner) = warmed(Warm::Fork).await;
-    let runner = runner.concurrency(RUNNING + 1);
-    let sleeps = ExecutionSpec::new("python", "import time; print('at it', flush=True); time.sleep(60)");
-    let cancel = CancellationToken::new();
-    let mut running = Vec::new();
-    for _ in 0..RUNNING {
-        let (sender, mut output) = mpsc::channel(1);
-        let (runner, sleeps, cancel) = (runner.clone(), sleeps.clone(), cancel.clone());
-        running.push(tokio::spawn(async move { runner.stream(&sleeps, sender, &cancel).await.unwrap() }));
-        output.recv().await.unwrap();
-        kill("livecode-helper");
-        assert_eq!(run(&runner, "print(1)").await.captured.stdout, "1\n");
-        sandbox.warmed().await.unwrap();
-        assert_eq!(sandbox.warm_stats().failures, 0, "{} are running", running.len());
-    }
-    cancel.cancel();
-    for run in running {
-        assert_eq!(run.await.unwrap().termination, Termination::Cancelled);
     }
 }
 

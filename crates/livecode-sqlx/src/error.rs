@@ -117,7 +117,7 @@ fn postgres(code: &str) -> (ErrorKind, &'static str) {
             "the database doesn't let this user in: see name and password in its URL",
         ),
         // Deadlocks and the like; the server is starting, stopping, or out of something; a statement was cancelled.
-        (_, "08" | "40" | "53" | "55" | "57" | "58") => {
+        ("25P03", _) | (_, "08" | "40" | "53" | "55" | "57" | "58") => {
             (ErrorKind::Unavailable, "the database can't serve this now, try again")
         }
         (_, "22" | "23" | "54") => {

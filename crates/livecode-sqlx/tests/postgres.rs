@@ -342,3 +342,19 @@ async fn connections_that_are_cut_again_and_again_lose_nothing() {
     assert!(open.unwrap().iter().all(|execution| execution.state == State::Completed));
     assert_eq!(persistently(async || queue.stats().await).await.unwrap(), Default::default());
 }
+
+#[tokio::test]
+async fn neither_the_schemas_name_nor_the_servers_defaults_matter() {
+    let url = fresh();
+    let (server, schema) = url.rsplit_once("search_path%3D").unwrap();
+    let name = format!("{schema} Course-2024");
+    by_hand(&url, format!("CREATE SCHEMA \"{name}\"")).await;
+    let strict = "-c%20default_transaction_isolation%3Dserializable%20";
+    let server = server.replace("options=", &format!("options={strict}"));
+    let url = format!("{server}search_path%3D%22{}%22", name.replace(' ', "%5C%20"));
+    for times in 1..3 {
+        let (store, queue) = Postgres::open(&url).await.unwrap().store_and_queue();
+        store.insert(&execution(), &spec()).await.unwrap();
+        assert_eq!(queue.stats().await.unwrap().waiting, times);
+    }
+}

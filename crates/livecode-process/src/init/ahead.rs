@@ -32,6 +32,7 @@ impl Serving<'_> {
         let index = index?;
         if let Some(mut world) = world {
             if hand_over(&mut world, first, packet, fds).is_ok() {
+                self.pool.known[index].has_worked();
                 self.pool.counters.hits += 1;
                 return Some(world);
             }

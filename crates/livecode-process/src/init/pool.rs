@@ -214,7 +214,7 @@ impl Known {
         }
     }
 
-    /// A program has got a copy.
+    /// A program has got one.
     pub(crate) fn has_worked(&mut self) {
         self.failures = 0;
     }

@@ -11,6 +11,7 @@ use std::{
 
 use sqlx::{
     ConnectOptions, Connection, PgConnection, Postgres,
+    error::DatabaseError,
     postgres::{PgArguments, PgConnectOptions, PgRow},
     query::Query,
 };
@@ -24,7 +25,7 @@ use crate::error::is_refusal;
 /// How long to wait for a connection: for the server, and for one of ours that is in use.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long to wait for an answer, for which the server waits for nobody but its disk.
+/// How long to wait for an answer, for which the server waits for its disk and for other short statements.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection that had nothing to do for longer is asked whether it's still good: the server may have been restarted.
@@ -90,7 +91,7 @@ impl Connections {
     /// Takes a connection back after that answer. Where it's the connection that failed, the others are no better.
     pub(super) fn settle<T>(&self, lent: Lent<'_>, answer: &Result<T, sqlx::Error>) {
         match answer {
-            Err(error) if !is_refusal(error) => self.idle().clear(),
+            Err(error) if !is_answer(error) => self.idle().clear(),
             Ok(_) | Err(_) => self.idle().push((lent.connection, Instant::now())),
         }
     }
@@ -99,6 +100,12 @@ impl Connections {
         // No section under this lock stops halfway through a change.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the connection is none the worse for it: the server has refused the statement, or taken it back for another's sake.
+fn is_answer(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    is_refusal(error) || code.is_some_and(|code| code.starts_with("40") || code.starts_with("55"))
 }
 
 /// What the database answers, where it does so in time.

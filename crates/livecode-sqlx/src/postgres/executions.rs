@@ -37,13 +37,16 @@ pub(super) fn by_key<'q>(
     session: Option<SessionId>,
     key: &str,
 ) -> Result<Query<'q, Postgres, PgArguments>> {
-    Ok(sqlx::query(
-        "SELECT * FROM execution
-         WHERE owner = $1 AND idempotency_key = $2 AND session_id IS NOT DISTINCT FROM $3",
-    )
-    .bind(owner.as_str())
-    .bind(json(key)?)
-    .bind(session.map(SessionId::as_uuid)))
+    // `IS NOT DISTINCT FROM` would use the index without its last column.
+    let select = match session {
+        Some(_) => "SELECT * FROM execution WHERE owner = $1 AND idempotency_key = $2 AND session_id = $3",
+        None => "SELECT * FROM execution WHERE owner = $1 AND idempotency_key = $2 AND session_id IS NULL",
+    };
+    let select = sqlx::query(select).bind(owner.as_str()).bind(json(key)?);
+    Ok(match session {
+        Some(session) => select.bind(session.as_uuid()),
+        None => select,
+    })
 }
 
 /// Adds an execution.

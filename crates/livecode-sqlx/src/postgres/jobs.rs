@@ -277,8 +277,11 @@ impl Change for Ack {
     }
 }
 
+/// In the order of ids, in which then every plan locks them: or statements of two connections could wait for each other.
 fn columns<'l>(leases: impl Iterator<Item = &'l Lease>) -> (Vec<Uuid>, Vec<Uuid>) {
-    leases.map(|lease| (lease.id.as_uuid(), lease.token)).unzip()
+    let mut columns: Vec<_> = leases.map(|lease| (lease.id.as_uuid(), lease.token)).collect();
+    columns.sort_unstable();
+    columns.into_iter().unzip()
 }
 
 /// Whole microseconds that are over no sooner than `duration` is.

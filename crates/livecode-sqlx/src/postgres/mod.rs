@@ -40,10 +40,20 @@ const PLANNER: [(&str, &str); 4] = [
     ("plan_cache_mode", "force_generic_plan"),
 ];
 
+/// What our statements are written for, whatever the server's defaults; and how long it keeps the locks of a machine of ours that
+/// has gone without a word.
+const SESSION: [(&str, &str); 5] = [
+    ("default_transaction_isolation", "read committed"),
+    ("idle_in_transaction_session_timeout", "15s"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+];
+
 /// An open PostgreSQL database: records, and if wanted the queue.
 ///
 /// Any number of processes may have it open, on any number of machines. What one writes the others' followers and claimers are
-/// told of within a few milliseconds. Each process has at most 15 connections, and most of the time a few: keep the server's
+/// told of within a few milliseconds. Each that is opened has at most 15 connections, and most of the time a few: keep the server's
 /// `max_connections` above that.
 ///
 /// Nothing that was answered `Ok` is lost, as long as the server's `synchronous_commit` and `fsync` are on, as they are by
@@ -52,7 +62,8 @@ const PLANNER: [(&str, &str); 4] = [
 /// Where the server is restarted or connections are cut, calls that are under way and the first ones after it fail with
 /// [`Unavailable`](livecode_core::ErrorKind::Unavailable): at once where nobody listens, within 3 s where
 /// there is no way to the server, and where it's there and says nothing after 10 s, or 20 behind others that wait for it. Those made when it's back succeed: nothing of ours need be
-/// restarted. What stands between (PgBouncer) has to pool sessions and not transactions.
+/// restarted. What stands between (PgBouncer) has to pool sessions and
+/// not transactions, and to pass startup parameters on.
 ///
 /// It lives in the tokio runtime in which it was opened. Clones, stores and queues share it; it's closed when the last
 /// one is dropped.
@@ -153,5 +164,5 @@ fn options(url: &str) -> Result<PgConnectOptions> {
         Some(_) => options,
         None => options.application_name("livecode"),
     };
-    Ok(options.options(PLANNER).disable_statement_logging())
+    Ok(options.options(PLANNER).options(SESSION).disable_statement_logging())
 }

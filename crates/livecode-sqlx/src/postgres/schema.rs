@@ -27,7 +27,7 @@ pub(super) async fn prepare(connection: &mut PgConnection) -> Result<Prepared> {
         in_time(
             sqlx::query_as(
                 "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_schema(),
-                     'livecode.' || current_schema()::regnamespace::oid, gen_random_uuid()::text",
+                     'livecode.' || quote_ident(current_schema())::regnamespace::oid, gen_random_uuid()::text",
             )
             .fetch_one(&mut *connection),
         )
@@ -64,7 +64,7 @@ async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<()> {
         .map_err(from_sqlx)?;
     let (is_ours, tables): (bool, i64) = sqlx::query_as(
         "SELECT coalesce(bool_or(relname = 'livecode_schema'), false), count(*)
-         FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')",
+         FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p')",
     )
     .fetch_one(&mut *transaction)
     .await

@@ -5,10 +5,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::{sync::Notify, task::AbortHandle, time::sleep};
+use tokio::{
+    sync::Notify,
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
 
 use super::connections::Connections;
 
@@ -17,6 +21,9 @@ const JOBS: usize = 2_000;
 
 /// How much longer than a vacuum takes it rests after one, where a long backlog makes it slow.
 const REST: u32 = 19;
+
+/// Where it takes longer, nobody is there any more.
+const LONGEST: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(super) struct Vacuum {
@@ -68,7 +75,8 @@ async fn run(connections: Arc<Connections>, passed: Arc<Passed>) {
 async fn vacuum(connections: &Connections) -> Result<(), sqlx::Error> {
     let mut lent = connections.lend().await?;
     let vacuum = sqlx::raw_sql("VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF) job");
-    let done = vacuum.execute(&mut lent.connection).await;
+    let done = timeout(LONGEST, vacuum.execute(&mut lent.connection)).await;
+    let done = done.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut));
     connections.settle(lent, &done);
     done.map(drop)
 }

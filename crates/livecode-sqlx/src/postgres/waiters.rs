@@ -20,18 +20,21 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
     task::AbortHandle,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use uuid::Uuid;
 
 use super::{
-    connections::{CONNECT_TIMEOUT, Connections},
+    connections::{CONNECT_TIMEOUT, Connections, in_time},
     rows,
 };
 use crate::follower::Reach;
 
 /// How often those who wait look for themselves.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How long nothing is heard before the server is asked whether it's still there.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// How long between two tries to listen.
 const RECONNECT: Duration = Duration::from_millis(100);
@@ -179,8 +182,14 @@ impl Shared {
             if let Ok(mut listener) = self.begin(&pool).await {
                 // What was told before is lost.
                 self.wake_all();
-                while let Ok(Some(notification)) = listener.try_recv().await {
-                    self.told(notification.payload());
+                loop {
+                    match timeout(SILENCE, listener.try_recv()).await {
+                        Ok(Ok(Some(notification))) => self.told(notification.payload()),
+                        Ok(Ok(None) | Err(_)) => break,
+                        // Nothing to tell, or nobody there any more.
+                        Err(_) if in_time(listener.listen(&self.channel)).await.is_ok() => {}
+                        Err(_) => break,
+                    }
                 }
             }
             sleep(RECONNECT).await;
