@@ -196,7 +196,7 @@ impl Census {
                 Some(_) | None => {}
             }
             // Between two looks: what is awake as long as it is looked at comes to no rest.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
