@@ -1,6 +1,6 @@
 //! Redis servers for tests, each in a directory and on ports of its own: `redis-server`, or what `LIVECODE_TEST_REDIS_SERVER` names
 //! (`valkey-server`). None outlives who started it, however that ends.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part of it")]
+#![allow(dead_code, unused_imports, clippy::allow_attributes, reason = "each test uses a part of it")]
 
 mod cluster;
 mod sentinel;
