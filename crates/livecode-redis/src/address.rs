@@ -129,7 +129,7 @@ impl Address {
                 "the URL of Redis names several hosts: begin it with redis+cluster:// or redis+sentinel://",
             ));
         };
-        client(address, user, database, certificates).map(Servers::One)
+        client(address, user, database, certificates).map(|client| Servers::One(Box::new(client)))
     }
 
     fn cluster(
