@@ -71,7 +71,7 @@ impl Address {
             User { name: decoded(url.username())?, password: decoded(url.password().unwrap_or_default())? };
         let database = match url.path().trim_matches('/') {
             "" => 0,
-            number => number.parse().map_err(misunderstood)?,
+            number => number.parse::<u32>().map_err(misunderstood)?.into(),
         };
         let servers = match kind {
             Kind::One => Self::one(addresses, &user, database, certificates)?,

@@ -105,7 +105,7 @@ impl Scripts {
     /// the scripts do.
     pub(crate) async fn check(&self, may_evict: bool) -> Result<()> {
         // By a script, so that in a cluster it's asked of the node that has the keys.
-        let text = "#!lua\nredis.call('PUBLISH', ARGV[1], '') return redis.call('INFO')";
+        let text = "#!lua flags=allow-oom\nredis.call('PUBLISH', ARGV[1], '') return redis.call('INFO')";
         let answer = self.evaluate("EVAL", text, |_| {}).await.map_err(|error| match error.code() {
             // Older servers take the first line for Lua.
             Some("ERR") if error.to_string().contains("compil") => too_old("it"),

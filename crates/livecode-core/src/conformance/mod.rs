@@ -3,7 +3,8 @@
 //! A suite is a macro that makes one test of each clause, named after it. It takes a factory, an async function without
 //! arguments, and calls it for every test: it gives back a fresh backend, and a guard that cleans up when it's dropped.
 //! The crate that runs a suite needs `tokio` with `macros` and `rt-multi-thread`. A backend whose medium several
-//! processes can open runs [`shared_store_suite`] and [`shared_queue_suite`] as well.
+//! processes can open runs [`shared_store_suite`] and [`shared_queue_suite`] as well. [`queue::model`] is a property for
+//! `proptest`.
 //!
 //! ```
 //! use livecode_core::{MemoryQueue, MemoryStore};

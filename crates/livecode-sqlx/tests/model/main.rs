@@ -4,20 +4,16 @@
 
 #[path = "../postgres_server/mod.rs"]
 mod postgres_server;
-mod queue;
 mod store;
 
 use std::fmt::Debug;
 
-use livecode_core::{ErrorKind, Result};
+use livecode_core::{ErrorKind, Result, conformance::queue::model};
 use livecode_sqlx::{Postgres, Sqlite};
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
 
-use self::{
-    queue::{queue_as_memory_does, queue_step},
-    store::{store_as_memory_does, store_step},
-};
+use self::store::{store_as_memory_does, store_step};
 
 /// The `index`th of those there are; none where there are none.
 fn pick<T>(all: &[T], index: usize) -> Option<&T> {
@@ -59,10 +55,10 @@ proptest! {
     }
 
     #[test]
-    fn sqlite_queues_as_memory_does(steps in vec(queue_step(), 1..60)) {
+    fn sqlite_queues_as_memory_does(steps in model::steps()) {
         run(async {
             let (database, _directory) = sqlite().await;
-            queue_as_memory_does(database.store_and_queue().1, steps).await;
+            model::does_as_memory_does(database.store_and_queue().1, steps).await;
         });
     }
 
@@ -76,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn postgres_queues_as_memory_does(steps in vec(queue_step(), 1..60)) {
-        run(async { queue_as_memory_does(postgres().await.store_and_queue().1, steps).await });
+    fn postgres_queues_as_memory_does(steps in model::steps()) {
+        run(async { model::does_as_memory_does(postgres().await.store_and_queue().1, steps).await });
     }
 }

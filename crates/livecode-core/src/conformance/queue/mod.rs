@@ -6,6 +6,7 @@
 mod claims;
 mod jobs;
 mod leases;
+pub mod model;
 mod turns;
 
 use std::time::Duration;
