@@ -1,6 +1,10 @@
 //! The connection that all calls share, made again when it breaks.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex as StdMutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, Value,
@@ -23,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Which servers.
 pub(crate) enum Servers {
-    One(Client),
+    One(Box<Client>),
     /// The master that these Sentinels name.
     Sentinel(Box<Mutex<SentinelClient>>),
     Cluster {
@@ -47,7 +51,9 @@ impl fmt::Debug for Servers {
 #[derive(Debug)]
 pub(crate) struct Server {
     servers: Servers,
-    state: Mutex<State>,
+    state: StdMutex<State>,
+    /// Locked by who makes a connection.
+    connecting: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -85,7 +91,7 @@ impl fmt::Debug for Connection {
 impl Server {
     pub(crate) fn new(servers: Servers) -> Self {
         let state = State { open: None, opened: 0, failed: None, pause: FIRST_PAUSE };
-        Self { servers, state: Mutex::new(state) }
+        Self { servers, state: StdMutex::new(state), connecting: Mutex::new(()) }
     }
 
     /// What the server answers.
@@ -99,27 +105,35 @@ impl Server {
         if let Err(error) = &answer
             && is_broken(error)
         {
-            let mut state = self.state.lock().await;
-            state.open.take_if(|latest| latest.number == open.number);
+            self.state().open.take_if(|latest| latest.number == open.number);
         }
         answer
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn open(&self) -> Result<Open, RedisError> {
-        let mut state = self.state.lock().await;
-        if let Some(open) = &state.open {
-            return Ok(open.clone());
+        if let Some(known) = self.known() {
+            return known;
         }
-        if let Some((error, until)) = &state.failed
-            && Instant::now() < *until
-        {
-            return Err(error.clone());
+        let failed = self.state().failed.as_ref().map(|(error, _)| error.clone());
+        let _connecting = match failed {
+            None => self.connecting.lock().await,
+            // One tries whether the server is back; the others needn't wait for that.
+            Some(error) => self.connecting.try_lock().map_err(|_| error)?,
+        };
+        if let Some(known) = self.known() {
+            return known;
         }
-        match in_time(self.servers.connect()).await {
+        let connected = in_time(self.servers.connect()).await;
+        let mut state = self.state();
+        match connected {
             Ok(connection) => {
-                let opened = state.opened + 1;
-                let open = Open { connection, number: opened };
-                *state = State { open: Some(open.clone()), opened, failed: None, pause: FIRST_PAUSE };
+                state.opened += 1;
+                let open = Open { connection, number: state.opened };
+                (state.open, state.failed, state.pause) = (Some(open.clone()), None, FIRST_PAUSE);
                 Ok(open)
             }
             Err(error) => {
@@ -127,6 +141,16 @@ impl Server {
                 state.pause = (state.pause * 2).min(LONGEST_PAUSE);
                 Err(error)
             }
+        }
+    }
+
+    /// The connection that there is, or why there is none; nothing where it's time to try.
+    fn known(&self) -> Option<Result<Open, RedisError>> {
+        let state = self.state();
+        match (&state.open, &state.failed) {
+            (Some(open), _) => Some(Ok(open.clone())),
+            (None, Some((error, until))) if Instant::now() < *until => Some(Err(error.clone())),
+            (None, _) => None,
         }
     }
 
@@ -144,7 +168,7 @@ impl Server {
 impl Servers {
     async fn connect(&self) -> Result<Connection, RedisError> {
         let client = match self {
-            Self::One(client) => client.clone(),
+            Self::One(client) => Client::clone(client),
             Self::Sentinel(client) => client.lock().await.async_get_client().await?,
             Self::Cluster { client, .. } => {
                 return Ok(Connection::Cluster(client.get_async_connection().await?));

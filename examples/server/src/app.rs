@@ -23,6 +23,7 @@ pub struct App {
     pub(crate) toolchains: Arc<Toolchains>,
     pub(crate) sandbox: Option<Arc<dyn Sandbox>>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) backends: [&'static str; 2],
 }
 
 impl App {
@@ -33,7 +34,15 @@ impl App {
             toolchains: Arc::new(Toolchains::new(runner)),
             engine,
             shutdown,
+            backends: ["memory"; 2],
         }
+    }
+
+    /// The same, calling store and queue so where their health is told.
+    #[must_use]
+    pub fn backends(mut self, names: [&'static str; 2]) -> Self {
+        self.backends = names;
+        self
     }
 
     /// Asks every language for its version; `GET /languages` waits for that, and asks only what this left open.

@@ -39,7 +39,8 @@ pub struct Config {
     #[arg(long, env, default_value = "sqlite://livecode.db", hide_env_values = true)]
     pub database_url: String,
 
-    /// How work reaches workers: database (the same one) or memory: (within this process)
+    /// How work reaches workers: database (the same one), redis://USER:PASSWORD@HOST:PORT/DATABASE (also rediss://, redis+cluster://
+    /// and redis+sentinel://) or memory: (within this process)
     #[arg(long, env, default_value = "database", hide_env_values = true)]
     pub queue_url: String,
 
@@ -158,12 +159,14 @@ pub enum Database {
 }
 
 /// How work reaches workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueKind {
     /// Within this process.
     Memory,
     /// Through the database.
     Database,
+    /// Through Redis: the URL.
+    Redis(String),
 }
 
 impl Config {
@@ -219,13 +222,26 @@ impl Config {
         match self.queue_url.split_once(':') {
             None if self.queue_url == "database" => Ok(QueueKind::Database),
             Some(("memory", "")) => Ok(QueueKind::Memory),
-            Some(("redis" | "rediss", _)) => Err(Error::invalid(
-                "QUEUE_URL names Redis, which comes with a later release: set database or memory:",
+            Some((scheme, _)) if scheme.starts_with("redis") => Ok(QueueKind::Redis(self.queue_url.clone())),
+            Some(_) | None => Err(Error::invalid(
+                "QUEUE_URL is not a queue known here: set database, redis://HOST or memory:",
             )),
-            Some(_) | None => {
-                Err(Error::invalid("QUEUE_URL is not a queue known here: set database or memory:"))
-            }
         }
+    }
+
+    /// What people call the store and the queue.
+    pub fn backends(&self) -> Result<[&'static str; 2]> {
+        let store = match self.database()? {
+            Database::Memory => "memory",
+            Database::Sqlite(_) => "SQLite",
+            Database::Postgres(_) => "PostgreSQL",
+        };
+        let queue = match self.queue()? {
+            QueueKind::Memory => "memory",
+            QueueKind::Database => store,
+            QueueKind::Redis(_) => "Redis",
+        };
+        Ok([store, queue])
     }
 
     /// How the programs of these languages are started; for others the library knows.

@@ -28,12 +28,15 @@ async fn live() -> Json<Value> {
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    let (store, queue) =
-        tokio::join!(part("store", app.engine.check_store()), part("queue", app.engine.queue_stats()),);
+    let [store_name, queue_name] = app.backends;
+    let (store, queue) = tokio::join!(
+        part("store", store_name, app.engine.check_store()),
+        part("queue", queue_name, app.engine.queue_stats()),
+    );
     let status = |part: &Result<_, _>| if part.is_ok() { "ok" } else { "down" };
     let mut parts = json!({
-        "store": { "status": status(&store.as_ref().map(drop)) },
-        "queue": { "status": status(&queue.as_ref().map(drop)) },
+        "store": { "status": status(&store.as_ref().map(drop)), "name": store_name },
+        "queue": { "status": status(&queue.as_ref().map(drop)), "name": queue_name },
     });
     if let Ok(stats) = &queue {
         parts["queue"]["waiting"] = json!(stats.waiting);
@@ -58,12 +61,12 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 /// What the part answers, or a sentence for people; the reason is for the log alone.
-async fn part<T>(name: &str, answer: impl Future<Output = Result<T>>) -> Result<T, String> {
+async fn part<T>(part: &str, name: &str, answer: impl Future<Output = Result<T>>) -> Result<T, String> {
     let reason = match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
     };
-    tracing::warn!(part = name, reason, "a part is down");
-    Err(format!("the {name} is down"))
+    tracing::warn!(part, name, reason, "a part is down");
+    Err(format!("the {part} ({name}) is down"))
 }

@@ -59,7 +59,7 @@ async fn run(config: &Config) -> Result<()> {
         .ceiling(config.ceiling())
         .max_queued(config.max_queued);
     let shutdown = Shutdown::default();
-    let state = App::new(engine.clone(), runner.clone(), shutdown.clone());
+    let state = App::new(engine.clone(), runner.clone(), shutdown.clone()).backends(config.backends()?);
     let listener = listen(config).await?;
     let router = match config.role {
         Role::All | Role::Api => app(state.clone()),

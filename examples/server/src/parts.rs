@@ -5,6 +5,7 @@ use std::sync::Arc;
 use livecode::{
     CompileCache, MemoryQueue, MemoryStore, Queue, Result, Runner, Store,
     process::{self, ProcessSandbox},
+    redis::RedisQueue,
     sqlx::{Postgres, Sqlite},
 };
 
@@ -28,26 +29,11 @@ impl Parts {
     ///
     /// Where a part can't be had, with the reason and the remedy.
     pub async fn open(config: &Config) -> Result<Self> {
-        let (store, queue): (Arc<dyn Store>, Arc<dyn Queue>) = match (config.database()?, config.queue()?) {
-            (Database::Memory, QueueKind::Memory | QueueKind::Database) => {
-                (Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()))
-            }
-            (Database::Sqlite(url), QueueKind::Database) => {
-                let (store, queue) = Sqlite::open(&url).await?.store_and_queue();
-                (Arc::new(store), Arc::new(queue))
-            }
-            (Database::Sqlite(url), QueueKind::Memory) => {
-                let store = Sqlite::open(&url).await?.store();
-                (Arc::new(store), Arc::new(MemoryQueue::default()))
-            }
-            (Database::Postgres(url), QueueKind::Database) => {
-                let (store, queue) = Postgres::open(&url).await?.store_and_queue();
-                (Arc::new(store), Arc::new(queue))
-            }
-            (Database::Postgres(url), QueueKind::Memory) => {
-                let store = Postgres::open(&url).await?.store();
-                (Arc::new(store), Arc::new(MemoryQueue::default()))
-            }
+        let (store, own_queue) = records(&config.database()?, config.queue()? == QueueKind::Database).await?;
+        let queue = match config.queue()? {
+            QueueKind::Database => own_queue,
+            QueueKind::Memory => Arc::new(MemoryQueue::default()),
+            QueueKind::Redis(url) => Arc::new(RedisQueue::open(&url).await?),
         };
         let runner = match config.role {
             Role::Api => None,
@@ -57,6 +43,23 @@ impl Parts {
         };
         Ok(Self { store, queue, runner })
     }
+}
+
+/// The store, and the queue that goes with it. They aren't one, and the queue isn't used, where another has the jobs.
+async fn records(database: &Database, has_jobs: bool) -> Result<(Arc<dyn Store>, Arc<dyn Queue>)> {
+    Ok(match database {
+        Database::Memory => (Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default())),
+        Database::Sqlite(url) => {
+            let database = Sqlite::open(url).await?;
+            let (store, queue) = database.store_and_queue();
+            (Arc::new(if has_jobs { store } else { database.store() }), Arc::new(queue))
+        }
+        Database::Postgres(url) => {
+            let database = Postgres::open(url).await?;
+            let (store, queue) = database.store_and_queue();
+            (Arc::new(if has_jobs { store } else { database.store() }), Arc::new(queue))
+        }
+    })
 }
 
 fn runner(config: &Config) -> Result<Runner> {

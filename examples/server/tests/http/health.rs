@@ -31,8 +31,8 @@ async fn ready_names_every_part() {
     assert_eq!(
         ready.json(),
         json!({ "status": "ok", "parts": {
-            "store": { "status": "ok" },
-            "queue": { "status": "ok", "waiting": 1, "delayed": 0, "leased": 0 },
+            "store": { "status": "ok", "name": "memory" },
+            "queue": { "status": "ok", "name": "memory", "waiting": 1, "delayed": 0, "leased": 0 },
             "sandbox": { "status": "ok", "name": "fake", "missing": ["everything: it is a fake"] },
         } })
     );
@@ -44,7 +44,7 @@ async fn ready_is_503_and_names_the_part_that_is_down() {
     let server = Setup { store, worker: false, ..Setup::default() }.start();
     let ready = server.get("/health/ready").await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(ready.text("detail"), "the store is down");
+    assert_eq!(ready.text("detail"), "the store (memory) is down");
     assert_eq!(ready.json()["parts"]["store"]["status"], "down");
     assert_eq!(ready.json()["parts"]["queue"]["status"], "ok");
     assert_ne!(ready.header("retry-after"), "");
