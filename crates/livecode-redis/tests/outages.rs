@@ -217,7 +217,7 @@ async fn connections_that_are_cut_again_and_again_lose_nothing() {
         let server = Server::with(&[]);
         let url = server.queue("jobs");
         let [pushing, claiming] = [open(&url).await, open(&url).await];
-        let batch = jobs(300);
+        let batch = jobs(100);
         let pushes = async {
             for job in &batch {
                 persistently(async || pushing.push(std::slice::from_ref(job)).await).await;
