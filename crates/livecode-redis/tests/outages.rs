@@ -82,7 +82,10 @@ async fn a_claim_that_waits_survives_a_server_that_hangs() {
         let other = open(&server.queue("other")).await;
         waits_through(&server.queue("jobs"), async || {
             server.signal("STOP");
-            assert_eq!(other.stats().await.unwrap_err().kind(), ErrorKind::Unavailable);
+            // So long that the one that waits has got no answer, either.
+            for _ in 0..2 {
+                assert_eq!(other.stats().await.unwrap_err().kind(), ErrorKind::Unavailable);
+            }
             server.signal("CONT");
         })
         .await;
@@ -256,7 +259,7 @@ async fn connections_that_are_cut_again_and_again_lose_nothing() {
 /// What was claimed by somebody who died waits for the end of its lease, and no longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_job_is_claimed_anew_when_one_lease_is_over() {
-    let lease = Duration::from_secs(1);
+    let lease = Duration::from_secs(3);
     let url = fresh();
     let [dead, alive] = [open(&url).await, open(&url).await];
     dead.push(&jobs(3)).await.unwrap();
@@ -264,8 +267,8 @@ async fn a_job_is_claimed_anew_when_one_lease_is_over() {
     drop(dead);
     let mut again = Vec::new();
     while again.len() < 3 {
-        // So much the machine needs beyond it.
-        let leases = alive.claim(3, lease + LONG / 10, LONG).await.unwrap();
+        // So much the machine may need beyond it.
+        let leases = alive.claim(3, lease + Duration::from_secs(2), LONG).await.unwrap();
         assert!(!leases.is_empty(), "it waits for longer");
         again.extend(leases);
     }
