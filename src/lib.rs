@@ -7,5 +7,8 @@ pub use livecode_core::*;
 #[cfg(feature = "process")]
 pub use livecode_process as process;
 
+#[cfg(feature = "redis")]
+pub use livecode_redis as redis;
+
 #[cfg(feature = "sqlx")]
 pub use livecode_sqlx as sqlx;
