@@ -104,7 +104,9 @@ impl Address {
             None => 0,
             Some(Ok(most)) if most > 0 => most,
             Some(_) => {
-                return Err(Error::invalid("max_jobs in the URL of Redis isn't a number of jobs, at least 1"));
+                return Err(Error::invalid(
+                    "max_jobs in the URL of Redis isn't a number of jobs, at least 1",
+                ));
             }
         };
         let may_evict = match options.take("eviction").as_deref() {
