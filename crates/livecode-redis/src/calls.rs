@@ -1,6 +1,6 @@
 //! What is asked of the scripts, and what they answer, in bytes.
 
-use std::time::Duration;
+use std::{time::Duration, vec};
 
 use livecode_core::{Error, ErrorKind, Job, Lease, Result};
 use redis::{Cmd, Value};
@@ -39,17 +39,18 @@ impl Request for Push {
             .call(Call::Push, |command| {
                 command.arg(most);
                 let mut bytes = Vec::new();
+                let mut places = 0_u32..;
                 for push in &pushes {
                     command.arg(push.jobs.len());
-                    for job in &push.jobs {
-                        write_job(job, &mut bytes);
+                    for (job, place) in push.jobs.iter().zip(&mut places) {
+                        write_job(job, place, &mut bytes);
                         command.arg(&bytes);
                     }
                 }
             })
             .await
-            .and_then(places);
-        for (place, push) in pushes.into_iter().enumerate() {
+            .and_then(numbers);
+        for (push, place) in pushes.into_iter().zip(1..) {
             let made = match &answer {
                 Ok(refused) if refused.contains(&place) => Err(Error::new(
                     ErrorKind::QueueFull,
@@ -64,11 +65,15 @@ impl Request for Push {
     }
 }
 
-fn write_job(job: &Job, bytes: &mut Vec<u8>) {
+/// As `push.lua` reads it. No call has so many jobs that three bytes don't count them.
+fn write_job(job: &Job, place: u32, bytes: &mut Vec<u8>) {
+    let [_, place @ ..] = place.to_be_bytes();
     bytes.clear();
     bytes.extend(job.id.as_uuid().as_bytes());
-    bytes.extend(job.attempt.to_be_bytes());
+    bytes.push(u8::from(!job.delay.is_zero()));
     bytes.extend(micros(job.delay).to_be_bytes());
+    bytes.extend(place);
+    bytes.extend(job.attempt.to_be_bytes());
     bytes.extend(job.priority.to_be_bytes());
     bytes.extend(job.owner.as_str().as_bytes());
 }
@@ -107,10 +112,9 @@ impl Request for Step {
 
     async fn make(steps: Vec<Self>, scripts: &Scripts) {
         let token = random();
-        let (prefix, _) = token.as_bytes().split_at(12);
-        let answer = scripts.call(Call::Step, |command| write_steps(&steps, prefix, command)).await;
-        let unheard = match answer.and_then(Taken::read) {
-            Ok(taken) => taken.tell(steps, prefix),
+        let answer = scripts.call(Call::Step, |command| write_steps(&steps, token, command)).await;
+        let unheard = match answer.and_then(|answer| Taken::read(answer, token)) {
+            Ok(taken) => taken.tell(steps),
             Err(error) => {
                 steps.into_iter().for_each(|step| step.fail(&error));
                 return;
@@ -119,7 +123,7 @@ impl Request for Step {
         if !unheard.is_empty() {
             // Nobody hears of these leases: another claim needn't wait for their end. Where that fails, it does.
             let steps = [Self::extension(unheard)];
-            scripts.call(Call::Step, |command| write_steps(&steps, prefix, command)).await.ok();
+            scripts.call(Call::Step, |command| write_steps(&steps, token, command)).await.ok();
         }
     }
 }
@@ -141,8 +145,8 @@ impl Step {
 }
 
 /// The arguments of `step.lua`.
-fn write_steps(steps: &[Step], prefix: &[u8], command: &mut Cmd) {
-    command.arg(prefix);
+fn write_steps(steps: &[Step], token: CallToken, command: &mut Cmd) {
+    command.arg(&token[..]);
     let acks = || {
         steps.iter().filter_map(|step| if let Step::Ack { leases, .. } = step { Some(leases) } else { None })
     };
@@ -172,10 +176,26 @@ fn write_steps(steps: &[Step], prefix: &[u8], command: &mut Cmd) {
     }
 }
 
-fn lease_bytes(lease: &Lease) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes[..16].copy_from_slice(lease.id.as_uuid().as_bytes());
-    bytes[16..].copy_from_slice(lease.token.as_bytes());
+/// What tells the leases of one call from those of all others.
+type CallToken = [u8; 8];
+
+#[expect(clippy::disallowed_methods, reason = "a token is no record's id")]
+fn random() -> CallToken {
+    let (high, low) = Uuid::new_v4().as_u64_pair();
+    // Both have a few bits that are always the same, in different places.
+    (high ^ low).to_be_bytes()
+}
+
+/// A lease's token is that of its call and the second half of its job's id; the script knows the first.
+fn token(call: CallToken, id: Uuid) -> Uuid {
+    Uuid::from_u64_pair(u64::from_be_bytes(call), id.as_u64_pair().1)
+}
+
+fn lease_bytes(lease: &Lease) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    let (id, token) = bytes.split_at_mut(16);
+    id.copy_from_slice(lease.id.as_uuid().as_bytes());
+    token.copy_from_slice(&lease.token.as_u64_pair().0.to_be_bytes());
     bytes
 }
 
@@ -184,49 +204,51 @@ struct Taken {
     next: Option<Duration>,
     /// Places among the leases that were to be extended.
     lost: Vec<usize>,
-    /// For each claim.
-    jobs: std::vec::IntoIter<Vec<u8>>,
+    /// How many of the leases each claim has, and those of all claims.
+    counts: vec::IntoIter<usize>,
+    leases: vec::IntoIter<Lease>,
 }
 
 impl Taken {
-    fn read(answer: Value) -> Result<Self> {
-        let Value::Array(parts) = answer else { return Err(garbled()) };
-        let Ok([next, lost, jobs]) = <[Value; 3]>::try_from(parts) else { return Err(garbled()) };
-        let (Value::Int(next), Value::Array(jobs)) = (next, jobs) else { return Err(garbled()) };
-        let jobs: Result<Vec<_>> = jobs.into_iter().map(bytes).collect();
+    fn read(answer: Value, token: CallToken) -> Result<Self> {
+        let parts = array(answer)?;
+        let Ok([next, lost, counts, ids, records]) = <[Value; 5]>::try_from(parts) else {
+            return Err(garbled());
+        };
+        let Value::Int(next) = next else { return Err(garbled()) };
+        let jobs = array(ids)?.into_iter().zip(array(records)?);
+        let leases: Result<Vec<_>> = jobs.map(|(id, record)| lease(&id, &record, token)).collect();
         Ok(Self {
             next: u64::try_from(next).ok().map(Duration::from_micros),
-            lost: places(lost)?,
-            jobs: jobs?.into_iter(),
+            lost: numbers(lost)?,
+            counts: numbers(counts)?.into_iter(),
+            leases: leases?.into_iter(),
         })
     }
 
     /// Tells each caller its part; gives back the leases of those who have gone.
-    fn tell(mut self, steps: Vec<Step>, prefix: &[u8]) -> Vec<Lease> {
+    fn tell(mut self, steps: Vec<Step>) -> Vec<Lease> {
         let mut extended = 0;
-        let mut number = 0;
         let mut unheard = Vec::new();
         for step in steps {
             match step {
                 // A caller that has gone meanwhile needs no answer.
                 Step::Ack { caller, .. } => drop(caller.send(Ok(()))),
                 Step::Extend { leases, caller, .. } => {
-                    let first = extended;
-                    extended += leases.len();
-                    let lost = leases
-                        .into_iter()
-                        .enumerate()
-                        .filter(|(place, _)| self.lost.contains(&(first + place)));
-                    drop(caller.send(Ok(lost.map(|(_, lease)| lease).collect())));
+                    let numbered = leases.into_iter().zip(extended + 1..);
+                    let mut lost = Vec::new();
+                    for (lease, place) in numbered {
+                        extended = place;
+                        if self.lost.contains(&place) {
+                            lost.push(lease);
+                        }
+                    }
+                    drop(caller.send(Ok(lost)));
                 }
                 Step::Claim { caller, .. } => {
-                    let jobs = self.jobs.next().unwrap_or_default();
-                    let leases = jobs.chunks_exact(20).map(|job| {
-                        number += 1;
-                        lease(job, prefix, number)
-                    });
-                    let claimed = Claimed { leases: leases.collect(), next: self.next };
-                    if let Err(Ok(claimed)) = caller.send(Ok(claimed)) {
+                    let count = self.counts.next().unwrap_or_default();
+                    let leases = self.leases.by_ref().take(count).collect();
+                    if let Err(Ok(claimed)) = caller.send(Ok(Claimed { leases, next: self.next })) {
                         unheard.extend(claimed.leases);
                     }
                 }
@@ -236,44 +258,31 @@ impl Taken {
     }
 }
 
-/// Of an id and an attempt.
-fn lease(job: &[u8], prefix: &[u8], number: u32) -> Lease {
-    let (id, attempt) = job.split_at(16);
-    let mut token = [0; 16];
-    token[..12].copy_from_slice(prefix);
-    token[12..].copy_from_slice(&number.to_be_bytes());
-    Lease {
-        id: Uuid::from_slice(id).unwrap_or_default().into(),
-        attempt: attempt.iter().fold(0, |attempt, byte| attempt << 8 | u32::from(*byte)),
-        token: Uuid::from_bytes(token),
-    }
+fn lease(id: &Value, record: &Value, call: CallToken) -> Result<Lease> {
+    let (Value::BulkString(id), Value::BulkString(record)) = (id, record) else { return Err(garbled()) };
+    let id = Uuid::from_slice(id).map_err(|_| garbled())?;
+    let attempt = record.get(14..18).and_then(|bytes| bytes.try_into().ok()).ok_or_else(garbled)?;
+    Ok(Lease { id: id.into(), attempt: u32::from_be_bytes(attempt), token: token(call, id) })
 }
 
-fn bytes(value: Value) -> Result<Vec<u8>> {
+fn array(value: Value) -> Result<Vec<Value>> {
     match value {
-        Value::BulkString(bytes) => Ok(bytes),
+        Value::Array(values) => Ok(values),
         _ => Err(garbled()),
     }
 }
 
-/// Places that a script counts from 1.
-fn places(value: Value) -> Result<Vec<usize>> {
-    let Value::Array(places) = value else { return Err(garbled()) };
-    let place = |place| match place {
-        Value::Int(place) => usize::try_from(place - 1).map_err(|_| garbled()),
+fn numbers(value: Value) -> Result<Vec<usize>> {
+    let number = |value| match value {
+        Value::Int(number) => usize::try_from(number).map_err(|_| garbled()),
         _ => Err(garbled()),
     };
-    places.into_iter().map(place).collect()
+    array(value)?.into_iter().map(number).collect()
 }
 
 /// The same error for everybody whose request was in one call.
 fn again(error: &Error) -> Error {
     Error::new(error.kind(), error.to_string())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a token is no record's id")]
-fn random() -> Uuid {
-    Uuid::new_v4()
 }
 
 /// Whole microseconds that are over no sooner than `duration` is.

@@ -2,19 +2,24 @@
 --
 -- KEYS
 --   1  jobs     hash    id -> record
---   2  waiting  zset    -priority: turn, arrival, id      in the order in which they are served
+--   2  waiting  zset    -priority: turn, arrival, id      in the order in which they're served
 --   3  times    zset    moment: id                        see BAND
 --   4  owners   hash    priority, owner -> the highest turn of those of theirs that wait, and how many wait
---   5  arrivals string  how many have come
+--   5  arrivals string  how many calls have brought jobs
 -- ARGV
 --   1  the channel that claimers hear of
 --
--- A record is a byte for its state, 4 for its attempt, 6 for its turn, 6 for its arrival, 2 for its priority, its owner's name, and
--- the 16 of its token where it has one. Numbers have the most significant byte first: as text they're in their order. States:
+-- A record is 6 bytes for its turn, 8 for its arrival (5 the call that brought it, 3 its place in that), 4 for its attempt, 2 for its priority,
+-- its owner's name, the 8 of its token where it has one, and one for its state. Numbers have the most significant byte first: as text
+-- they're in their order. States:
 --   D  delayed    W  waits, never claimed    L  leased    R  waits again: its lease has lapsed, and its holder may still extend
+--
+-- What is done for each job is most of what this costs, and making strings is most of that: hence the few cuts and no number that
+-- redis.call would have to make text of.
 local jobs, waiting, times, owners, arrivals = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local call, pack, unpack_bytes = redis.call, struct.pack, struct.unpack
-local sub = string.sub
+local call, char, byte, sub = redis.call, string.char, string.byte, string.sub
+local pack, parse = struct.pack, struct.unpack
+local WAITS, AGAIN, LEASED = byte('W'), byte('R'), byte('L')
 
 -- Moments are microseconds of the server's clock, in three bands of one set: since when a job waits (below 0), when its lease is
 -- over (from 0), when its delay is over (from BAND). A double counts that far one by one, and a clock gets there in the year 2096.
@@ -26,6 +31,10 @@ local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local was_empty = call('ZCARD', waiting) == 0
 local wake = false
+
+local function moment(at)
+  return string.format('%.0f', at)
+end
 
 -- Variadic commands, in parts: Lua's stack is finite.
 local function each(command, key, list)
@@ -47,13 +56,12 @@ local function read(key, fields)
   return found
 end
 
--- Changes that are yet to be written. Two of one job or owner are in their order.
+-- Changes that are yet to be written. Two of one job are in their order.
 local records, moments, served = {}, {}, {}
-local function write_record(id, record, moment)
-  records[#records + 1] = id
-  records[#records + 1] = record
-  moments[#moments + 1] = moment
-  moments[#moments + 1] = id
+local function write_record(id, record, at)
+  local place = #records
+  records[place + 1], records[place + 2] = id, record
+  moments[place + 1], moments[place + 2] = at, id
 end
 
 local function flush()
@@ -63,43 +71,40 @@ local function flush()
   records, moments, served = {}, {}, {}
 end
 
--- A record's parts. The key is that of `owners`.
 local function has_token(record)
-  local state = sub(record, 1, 1)
-  return state == 'L' or state == 'R'
+  local state = byte(record, -1)
+  return state == LEASED or state == AGAIN
 end
 
-local function key_of(record)
-  return has_token(record) and sub(record, 18, -17) or sub(record, 18)
+local function does_wait(record)
+  local state = byte(record, -1)
+  return state == WAITS or state == AGAIN
 end
 
-local function score_of(key)
-  return -unpack_bytes('>i2', key)
+-- A record without token and state. From its 19th byte on it's the key in `owners`.
+local function body_of(record)
+  return sub(record, 1, has_token(record) and -10 or -2)
 end
 
--- Turns by key, as they are now; those that have changed are written at the end.
+-- Owners' turns by key, as they are now; those that have changed are written at the end.
 local turns = {}
-local function turns_of(key)
-  local own = turns[key]
-  if not own then
-    local packed = call('HGET', owners, key)
-    own = { high = 0, count = 0 }
-    if packed then
-      own.high, own.count = unpack_bytes('>I6I4', packed)
-    end
-    turns[key] = own
+local function known_turns(key, packed)
+  local own = { high = 0, count = 0, score = moment(-parse('>i2', key)) }
+  if packed then
+    own.high, own.count = parse('>I6I4', packed)
   end
+  turns[key] = own
   return own
+end
+
+local function turns_of(key)
+  return turns[key] or known_turns(key, call('HGET', owners, key))
 end
 
 local function read_turns(keys)
   for key, packed in pairs(read(owners, keys)) do
     if not turns[key] then
-      local own = { high = 0, count = 0 }
-      if packed then
-        own.high, own.count = unpack_bytes('>I6I4', packed)
-      end
-      turns[key] = own
+      known_turns(key, packed)
     end
   end
 end
@@ -121,48 +126,68 @@ end
 -- The lowest turn that waits, by score; false where none does.
 local lowest = {}
 local function lowest_of(score)
-  if lowest[score] == nil then
+  local low = lowest[score]
+  if low == nil then
     local first = call('ZRANGE', waiting, score, score, 'BYSCORE', 'LIMIT', 0, 1)[1]
-    lowest[score] = first and unpack_bytes('>I6', first) or false
+    low = first and parse('>I6', first) or false
+    lowest[score] = low
   end
-  return lowest[score]
+  return low
 end
 
--- Lets a job wait, by this turn or by its next. `rest` is what of its record comes after the turn.
-local function wait(id, state, attempt, turn, rest, key, since)
-  local score, own = score_of(key), turns_of(key)
+-- A turn as 6 bytes. Turns of one call are close to each other.
+local highs = {}
+local function packed(turn)
+  local low = turn % 256
+  local high = (turn - low) / 256
+  local text = highs[high]
+  if not text then
+    text = pack('>I5', high)
+    highs[high] = text
+  end
+  return text .. char(low)
+end
+
+-- Lets a job wait, by this turn or, with none, by its owner's next. The rest is what of its record comes after the arrival: attempt and
+-- key, and then the tail.
+local function wait(id, own, turn, arrival, rest, tail, since)
+  local score, high = own.score, own.count > 0 and own.high or -1
   local low = lowest_of(score)
   if not turn then
-    turn = math.max(low or 0, own.count > 0 and own.high + 1 or 0)
+    turn = high + 1
+    if low and low > turn then
+      turn = low
+    end
   end
-  own.high = own.count > 0 and math.max(own.high, turn) or turn
+  own.high = turn > high and turn or high
   own.count = own.count + 1
   own.changed = true
   if not low or turn < low then
     lowest[score] = turn
   end
-  local packed = pack('>I6', turn)
-  write_record(id, state .. attempt .. packed .. rest, since - BAND)
-  served[#served + 1] = score
-  served[#served + 1] = packed .. sub(rest, 1, 6) .. id
+  local order = packed(turn) .. arrival
+  write_record(id, order .. rest .. tail, since)
+  local place = #served
+  served[place + 1], served[place + 2] = score, order .. id
 end
 
--- Takes a job that waits out of its order. What its record says is the caller's to change.
+-- Takes a job that waits out of its order. What its record says then is the caller's to change.
 local function stop_waiting(id, record)
   flush()
-  local key, member = key_of(record), sub(record, 6, 17) .. id
-  local own, turn = turns_of(key), unpack_bytes('>I6', record, 6)
+  local body = body_of(record)
+  local key, member = sub(body, 19), sub(body, 1, 14) .. id
+  local own, turn = turns_of(key), parse('>I6', body)
   own.count = own.count - 1
   own.changed = true
   if own.count > 0 and own.high == turn then
-    -- Another of theirs is the highest now: not far down, but how far depends on the others. Where it isn't among these, the next
-    -- one of theirs comes a turn later than it might.
+    -- Another of theirs is the highest now. It isn't far down, but how far depends on the other owners; where it isn't among these, the
+    -- next one of theirs comes a turn later than it might.
     local rank = call('ZRANK', waiting, member)
     local before = call('ZRANGE', waiting, math.max(rank - AT_ONCE, 0), rank)
     for index = #before - 1, 1, -1 do
-      local other = call('HGET', jobs, sub(before[index], 13))
-      if other and key_of(other) == key then
-        own.high = unpack_bytes('>I6', other, 6)
+      local other = call('HGET', jobs, sub(before[index], 15))
+      if other and sub(body_of(other), 19) == key then
+        own.high = parse('>I6', other)
         break
       end
     end
@@ -173,8 +198,8 @@ end
 
 -- Lets those wait whose lease or delay is over.
 local function advance()
-  local lapsed = call('ZRANGE', times, 0, now, 'BYSCORE', 'LIMIT', 0, AT_ONCE, 'WITHSCORES')
-  local ripe = call('ZRANGE', times, BAND, BAND + now, 'BYSCORE', 'LIMIT', 0, AT_ONCE, 'WITHSCORES')
+  local lapsed = call('ZRANGE', times, 0, moment(now), 'BYSCORE', 'LIMIT', 0, AT_ONCE, 'WITHSCORES')
+  local ripe = call('ZRANGE', times, moment(BAND), moment(BAND + now), 'BYSCORE', 'LIMIT', 0, AT_ONCE, 'WITHSCORES')
   if #lapsed + #ripe == 0 then
     return
   end
@@ -191,23 +216,30 @@ local function advance()
   local known = read(jobs, ids)
   for _, job in ipairs(due) do
     local record = known[job.id]
-    local state, attempt, rest = sub(record, 1, 1), sub(record, 2, 5), sub(record, 12)
-    if state == 'L' then
-      wait(job.id, 'R', attempt, unpack_bytes('>I6', record, 6), rest, key_of(record), job.at)
+    if record then
+      local body, since = body_of(record), moment(job.at - BAND)
+      local own, arrival, rest = turns_of(sub(body, 19)), sub(body, 7, 14), sub(body, 15)
+      if has_token(record) then
+        wait(job.id, own, parse('>I6', body), arrival, rest, sub(record, -9, -2) .. 'R', since)
+      else
+        wait(job.id, own, nil, arrival, rest, 'W', since)
+      end
     else
-      wait(job.id, 'W', attempt, nil, rest, key_of(record), job.at)
+      -- Somebody else was at the keys.
+      call('ZREM', times, job.id)
     end
   end
   flush()
 end
 
--- The first moment of a band that is yet to come; nil where there is none.
+-- The first end of a lease (from 0) or a delay (from BAND) that is yet to come; math.huge where there is none.
 local function first_of(band)
-  local first = call('ZRANGE', times, band, band == 0 and '(' .. string.format('%.0f', BAND) or '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
-  return first[2] and tonumber(first[2]) - band
+  local last = band == 0 and '(' .. moment(BAND) or '+inf'
+  local first = call('ZRANGE', times, moment(band), last, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+  return first[2] and tonumber(first[2]) - band or math.huge
 end
 
--- Writes what is left, and wakes claimers: where there is something to claim and was nothing, or where a delay or lease ends
+-- Writes what is left, and wakes claimers: where there is something to claim and was nothing, or where a delay or a lease ends
 -- sooner than they know.
 local function finish()
   flush()

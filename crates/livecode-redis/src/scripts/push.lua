@@ -2,93 +2,99 @@
 --
 -- ARGV
 --   2  the most jobs that there may be; 0: any number
---   3  and on, for each push: how many jobs it has, and those: id (16 bytes), attempt (4), microseconds of delay (8), priority (2), owner
+--   3  and on, for each push: how many jobs it has, and those: id (16 bytes), whether it's delayed (1) and by how many microseconds (8), its
+--      place in this call (3), attempt (4), priority (2), owner
 --
 -- Gives back the places of those pushes, from 1, that found no room.
 local most = tonumber(ARGV[2])
-local ids, keys = {}, {}
 local size = most > 0 and call('HLEN', jobs) or 0
 
-local at = 3
-while ARGV[at] do
-  local count = tonumber(ARGV[at])
-  for index = at + 1, at + count do
-    ids[#ids + 1] = sub(ARGV[index], 1, 16)
+local ids, keys, seen = {}, {}, {}
+local function each_push(act)
+  local at, place = 3, 0
+  while ARGV[at] do
+    local last = at + tonumber(ARGV[at])
+    place = place + 1
+    act(place, at + 1, last)
+    at = last + 1
   end
-  at = at + count + 1
 end
-local known = read(jobs, ids)
-local seen = {}
-at = 3
-while ARGV[at] do
-  local count = tonumber(ARGV[at])
-  for index = at + 1, at + count do
-    local key = sub(ARGV[index], 29)
+
+each_push(function(_, first, last)
+  for index = first, last do
+    local job = ARGV[index]
+    local key = sub(job, 33)
+    ids[#ids + 1] = sub(job, 1, 16)
     if not seen[key] then
       seen[key] = true
       keys[#keys + 1] = key
     end
   end
-  at = at + count + 1
-end
+end)
+local known = read(jobs, ids)
 read_turns(keys)
 
-local arrival = call('INCRBY', arrivals, #ids) - #ids
+local brought = pack('>I5', call('INCR', arrivals))
+local since = moment(now - BAND)
 local ends
-local function push(job)
-  local id, attempt, key = sub(job, 1, 16), sub(job, 17, 20), sub(job, 29)
-  arrival = arrival + 1
+
+-- Whether it's the first attempt or a higher one; a lower one is gone then.
+local function replaces(id, job)
   local old = known[id]
-  if old then
-    if unpack_bytes('>I4', attempt) <= unpack_bytes('>I4', old, 2) then
-      return
-    end
-    local state = sub(old, 1, 1)
-    if state == 'W' or state == 'R' then
-      stop_waiting(id, old)
-    end
+  if not old then
+    return true
   end
-  local rest = pack('>I6', arrival) .. key
-  local delay = unpack_bytes('>I8', job, 21)
-  if delay == 0 then
-    wait(id, 'W', attempt, nil, rest, key, now)
-    known[id] = records[#records]
-  else
-    known[id] = 'D' .. attempt .. '\0\0\0\0\0\0' .. rest
-    write_record(id, known[id], BAND + now + delay)
-    if ends == nil then
-      ends = first_of(BAND) or math.huge
-    end
-    wake = wake or now + delay < ends
+  if parse('>I4', job, 29) <= parse('>I4', old, 15) then
+    return false
   end
+  if does_wait(old) then
+    stop_waiting(id, old)
+  end
+  return true
 end
 
-local refused = {}
-local place = 0
-at = 3
-while ARGV[at] do
-  local count = tonumber(ARGV[at])
-  place = place + 1
-  local new = 0
-  if most > 0 then
-    local here = {}
-    for index = at + 1, at + count do
-      local id = sub(ARGV[index], 1, 16)
-      if not known[id] and not here[id] then
-        here[id] = true
-        new = new + 1
-      end
-    end
-  end
-  if new > 0 and size + new > most then
-    refused[#refused + 1] = place
+local function add(id, job)
+  local arrival, rest = brought .. sub(job, 26, 28), sub(job, 29)
+  if byte(job, 17) == 0 then
+    wait(id, turns[sub(job, 33)], nil, arrival, rest, 'W', since)
   else
-    size = size + new
-    for index = at + 1, at + count do
-      push(ARGV[index])
+    local over = now + parse('>I8', job, 18)
+    write_record(id, '\0\0\0\0\0\0' .. arrival .. rest .. 'D', moment(BAND + over))
+    ends = ends or first_of(BAND)
+    wake = wake or over < ends
+  end
+  known[id] = records[#records]
+end
+
+-- How many of these it has no job for.
+local function unknown(first, last)
+  local count, here = 0, {}
+  for index = first, last do
+    local id = sub(ARGV[index], 1, 16)
+    if not known[id] and not here[id] then
+      here[id] = true
+      count = count + 1
     end
   end
-  at = at + count + 1
+  return count
 end
+
+local refused, number = {}, 0
+each_push(function(place, first, last)
+  local more = most > 0 and unknown(first, last) or 0
+  if more > 0 and size + more > most then
+    refused[#refused + 1] = place
+    number = number + last - first + 1
+    return
+  end
+  size = size + more
+  for index = first, last do
+    number = number + 1
+    local id, job = ids[number], ARGV[index]
+    if replaces(id, job) then
+      add(id, job)
+    end
+  end
+end)
 finish()
 return refused

@@ -5,24 +5,28 @@ local BAND = 4e15
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
-local function first(low, high)
-  local found = redis.call('ZRANGE', times, low, high, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
-  return found[2] and tonumber(found[2])
-end
-local function text(number)
-  return string.format('%.0f', number)
+local function moment(at)
+  return string.format('%.0f', at)
 end
 
-local lapsed = redis.call('ZCOUNT', times, 0, now)
-local ripe = redis.call('ZCOUNT', times, BAND, BAND + now)
+local function count(first, last)
+  return redis.call('ZCOUNT', times, first, last)
+end
+
+local function first_of(first, last)
+  local found = redis.call('ZRANGE', times, first, last, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+  return found[2] and tonumber(found[2]) or math.huge
+end
+
+local lapsed, ripe = count(0, moment(now)), count(moment(BAND), moment(BAND + now))
 local since = math.min(
-  (first('-inf', '(0') or math.huge) + BAND,
-  first(0, now) or math.huge,
-  (first(BAND, BAND + now) or math.huge) - BAND
+  first_of('-inf', '(0') + BAND,
+  first_of(0, moment(now)),
+  first_of(moment(BAND), moment(BAND + now)) - BAND
 )
 return {
   redis.call('ZCARD', waiting) + lapsed + ripe,
-  redis.call('ZCOUNT', times, '(' .. text(BAND + now), '+inf'),
-  redis.call('ZCOUNT', times, '(' .. text(now), '(' .. text(BAND)),
+  count('(' .. moment(BAND + now), '+inf'),
+  count('(' .. moment(now), '(' .. moment(BAND)),
   since < math.huge and math.max(now - since, 0) or -1,
 }
