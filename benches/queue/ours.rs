@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::try_join_all;
 use livecode::{Clock, Error, ExecutionId, Job, Lease, Owner, Queue, SystemClock, redis::RedisQueue};
-use tokio::{sync::mpsc::unbounded_channel, time::sleep};
+use tokio::{join, sync::mpsc::unbounded_channel, time::sleep};
 
 use crate::{
     Result, SLICE,
@@ -32,9 +32,9 @@ const PICK_UP_EVERY: Duration = Duration::from_millis(10);
 #[derive(Clone, Copy)]
 enum Work {
     Push(usize),
-    /// Claims one and acknowledges it.
+    /// Claims one, acknowledges it, and claims the next meanwhile, as a worker does.
     Process,
-    /// Adds one, and processes one: it may be another's.
+    /// The same, and adds one for each that has ended.
     PushAndProcess,
 }
 
@@ -47,8 +47,7 @@ pub(crate) struct Ours {
 impl Ours {
     pub(crate) async fn open(server: &Server, prefix: &str) -> Result<Arc<Self>> {
         let url = format!("{}?prefix={prefix}", server.url());
-        // In a box, for the compiler: it gives up on a future so deep.
-        let queue = Box::pin(RedisQueue::open(&url)).await?;
+        let queue = RedisQueue::open(&url).await?;
         let owners = (0..10).map(|n| Owner::new(format!("owner-{n}"))).collect::<livecode::Result<_>>()?;
         Ok(Arc::new(Self { queue, owners }))
     }
@@ -98,13 +97,31 @@ impl Ours {
         self.queue.ack(leases).await
     }
 
-    async fn work(&self, work: Work) -> livecode::Result<()> {
-        match work {
-            Work::Push(jobs) => return self.push(jobs).await,
-            Work::Process => {}
-            Work::PushAndProcess => self.push(1).await?,
+    /// Does it again and again as long as `goes_on`, which is told how often it was done; says how often.
+    async fn work(&self, work: Work, goes_on: impl Fn(usize) -> bool) -> livecode::Result<usize> {
+        let mut done = 0;
+        if let Work::Push(jobs) = work {
+            while goes_on(done) {
+                self.push(jobs).await?;
+                done += 1;
+            }
+            return Ok(done);
         }
-        self.ack(&self.claim().await?).await
+        let next = || async {
+            if let Work::PushAndProcess = work {
+                self.push(1).await?;
+            }
+            self.claim().await
+        };
+        let mut leases = next().await?;
+        while goes_on(done + 1) {
+            let (acknowledged, next) = join!(self.ack(&leases), next());
+            acknowledged?;
+            leases = next?;
+            done += 1;
+        }
+        self.ack(&leases).await?;
+        Ok(done + 1)
     }
 
     /// How many times a second, by so many callers.
@@ -116,26 +133,13 @@ impl Ours {
     }
 
     async fn until(self: &Arc<Self>, work: Work, callers: usize, end: Instant) -> Result<usize> {
-        self.all(callers, move |ours| async move {
-            let mut done = 0;
-            while Instant::now() < end {
-                ours.work(work).await?;
-                done += 1;
-            }
-            Ok(done)
-        })
-        .await
+        self.all(callers, move |ours| async move { ours.work(work, |_| Instant::now() < end).await }).await
     }
 
     /// So many times in all.
     async fn times(self: &Arc<Self>, work: Work, callers: usize, times: usize) -> Result<f64> {
         let each = times / callers;
-        let done = self.all(callers, move |ours| async move {
-            for _ in 0..each {
-                ours.work(work).await?;
-            }
-            Ok(each)
-        });
+        let done = self.all(callers, move |ours| async move { ours.work(work, |done| done < each).await });
         Ok(done.await? as f64)
     }
 

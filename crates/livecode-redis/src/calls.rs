@@ -71,7 +71,7 @@ fn write_job(job: &Job, place: u32, bytes: &mut Vec<u8>) {
     bytes.clear();
     bytes.extend(job.id.as_uuid().as_bytes());
     bytes.push(u8::from(!job.delay.is_zero()));
-    bytes.extend(micros(job.delay).to_be_bytes());
+    bytes.extend(units_of(job.delay).to_be_bytes());
     bytes.extend(place);
     bytes.extend(job.attempt.to_be_bytes());
     bytes.extend(job.priority.to_be_bytes());
@@ -111,7 +111,7 @@ impl Request for Step {
     }
 
     async fn make(steps: Vec<Self>, scripts: &Scripts) {
-        let token = random();
+        let token = fastrand::u64(..).to_be_bytes();
         let answer = scripts.call(Call::Step, |command| write_steps(&steps, token, command)).await;
         let unheard = match answer.and_then(|answer| Taken::read(answer, token)) {
             Ok(taken) => taken.tell(steps),
@@ -162,7 +162,7 @@ fn write_steps(steps: &[Step], token: CallToken, command: &mut Cmd) {
     command.arg(extensions().map(|(leases, _)| leases.len()).sum::<usize>());
     for (leases, by) in extensions() {
         for lease in leases {
-            command.arg(&lease_bytes(lease)[..]).arg(micros(*by));
+            command.arg(&lease_bytes(lease)[..]).arg(units_of(*by));
         }
     }
     let claims = || {
@@ -172,19 +172,12 @@ fn write_steps(steps: &[Step], token: CallToken, command: &mut Cmd) {
     };
     command.arg(claims().count());
     for (max, lease) in claims() {
-        command.arg((*max).min(BATCH_JOBS)).arg(micros(*lease));
+        command.arg((*max).min(BATCH_JOBS)).arg(units_of(*lease));
     }
 }
 
 /// What tells the leases of one call from those of all others.
 type CallToken = [u8; 8];
-
-#[expect(clippy::disallowed_methods, reason = "a token is no record's id")]
-fn random() -> CallToken {
-    let (high, low) = Uuid::new_v4().as_u64_pair();
-    // Both have a few bits that are always the same, in different places.
-    (high ^ low).to_be_bytes()
-}
 
 /// A lease's token is that of its call and the second half of its job's id; the script knows the first.
 fn token(call: CallToken, id: Uuid) -> Uuid {
@@ -219,7 +212,7 @@ impl Taken {
         let jobs = array(ids)?.into_iter().zip(array(records)?);
         let leases: Result<Vec<_>> = jobs.map(|(id, record)| lease(&id, &record, token)).collect();
         Ok(Self {
-            next: u64::try_from(next).ok().map(Duration::from_micros),
+            next: units(next),
             lost: numbers(lost)?,
             counts: numbers(counts)?.into_iter(),
             leases: leases?.into_iter(),
@@ -285,7 +278,15 @@ fn again(error: &Error) -> Error {
     Error::new(error.kind(), error.to_string())
 }
 
-/// Whole microseconds that are over no sooner than `duration` is.
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.min(NEVER).as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
+/// What the scripts count time by.
+const UNIT: Duration = Duration::from_micros(10);
+
+/// Whole units that are over no sooner than `duration` is.
+fn units_of(duration: Duration) -> u64 {
+    u64::try_from(duration.min(NEVER).as_nanos().div_ceil(UNIT.as_nanos())).unwrap_or(u64::MAX)
+}
+
+/// As long as a script says; nothing where that is negative.
+pub(crate) fn units(count: i64) -> Option<Duration> {
+    u64::try_from(count).ok().map(|count| Duration::from_micros(count.saturating_mul(10)))
 }

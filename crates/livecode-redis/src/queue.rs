@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use livecode_core::{Error, Job, Lease, Queue, QueueStats, Result};
 use redis::Value;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     address::Address,
-    calls::{Claimed, Push, Step},
+    calls::{Claimed, Push, Step, units},
     connection::{ANSWER_TIMEOUT, Server},
     error::garbled,
     lanes::Lanes,
@@ -101,7 +102,9 @@ impl RedisQueue {
     pub async fn open(url: &str) -> Result<Self> {
         let Address { servers, prefix, most, may_evict } = Address::parse(url)?;
         let scripts = Arc::new(Scripts::new(Server::new(servers), &prefix));
-        scripts.check(may_evict).await?;
+        // In a box: the driver's futures are deeper than the compiler looks.
+        let checked: BoxFuture<'_, Result<()>> = Box::pin(scripts.check(may_evict));
+        checked.await?;
         Ok(Self {
             parts: Arc::new(Parts {
                 pushes: Lanes::start(&scripts, 2),
@@ -191,7 +194,7 @@ impl Queue for RedisQueue {
             waiting: waiting.max(0).unsigned_abs(),
             delayed: delayed.max(0).unsigned_abs(),
             leased: leased.max(0).unsigned_abs(),
-            oldest_waiting: u64::try_from(oldest).ok().map(Duration::from_micros),
+            oldest_waiting: units(oldest),
         })
     }
 }

@@ -3,7 +3,11 @@
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
-use tokio::{join, select, sync::mpsc, time::sleep};
+use tokio::{
+    join, select,
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -98,7 +102,11 @@ pub(super) fn job(execution: &Execution, now: Timestamp) -> Job {
 impl Shift {
     /// Makes the attempt that `held` gives the right to. Gives back why the sandbox failed, where that may not be this
     /// program's matter alone.
-    pub(super) async fn attempt(self: Arc<Self>, held: Held) -> Option<Error> {
+    pub(super) async fn attempt(
+        self: Arc<Self>,
+        held: Held,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Option<Error> {
         let (parting, failed) = match self.begin(&held).await {
             Ok((execution, spec, started)) => {
                 let readable = spec.is_ok();
@@ -115,6 +123,8 @@ impl Shift {
             }
             Err(parting) => (parting, None),
         };
+        // While an end is acknowledged the next program is claimed: queues make one trip of the two.
+        let _slot = slot.filter(|_| !matches!(parting, Parting::Done));
         self.part(held, parting).await;
         failed
     }

@@ -22,6 +22,7 @@ use std::{num::NonZero, sync::Arc, thread, time::Duration};
 
 use tokio::{
     pin, select,
+    sync::Semaphore,
     task::{JoinError, JoinSet},
     time::timeout,
 };
@@ -151,6 +152,7 @@ impl Worker {
         let shift = Arc::new(Shift {
             worker: self.clone(),
             leases: Arc::default(),
+            slots: Arc::new(Semaphore::new(self.concurrency)),
             shutdown,
             give_back: CancellationToken::new(),
         });
@@ -174,6 +176,8 @@ impl Worker {
 struct Shift {
     worker: Worker,
     leases: Arc<Leases>,
+    /// One for each program that may run.
+    slots: Arc<Semaphore>,
     /// Nothing more is begun.
     shutdown: CancellationToken,
     /// What still runs is stopped and given back. The parent of every lease's token.
@@ -221,13 +225,15 @@ impl Shift {
             if failed {
                 failed = false;
                 sandbox.backoff.pause(&self.shutdown).await;
-            } else if attempts.len() >= self.worker.concurrency {
+            } else if self.slots.available_permits() == 0 {
                 select! {
                     Some(ended) = attempts.join_next() => failed = sandbox.failed(ended),
+                    // Of one that is yet to be acknowledged.
+                    _ = self.slots.acquire() => {}
                     () = self.shutdown.cancelled() => return None,
                 }
             } else {
-                return (!self.shutdown.is_cancelled()).then(|| self.worker.concurrency - attempts.len());
+                return (!self.shutdown.is_cancelled()).then(|| self.slots.available_permits());
             }
         }
     }
@@ -235,7 +241,9 @@ impl Shift {
     fn take(self: &Arc<Self>, lease: Lease, attempts: &mut Attempts) {
         let span = tracing::info_span!("attempt", execution = %lease.id, attempt = lease.attempt);
         let held = self.leases.hold(lease, self.worker.lease, self.give_back.child_token());
-        attempts.spawn(self.clone().attempt(held).instrument(span));
+        // Nobody else takes slots, so there is one.
+        let slot = self.slots.clone().try_acquire_owned().ok();
+        attempts.spawn(self.clone().attempt(held, slot).instrument(span));
     }
 
     async fn drain(&self, attempts: &mut Attempts) {

@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use livecode_core::{ErrorType, ExecutionSpec, Owner, RunOptions, State};
 use tokio::sync::Semaphore;
 
 use crate::{
+    backends::Fate,
     stage::{Stage, exit},
     world::World,
 };
@@ -56,6 +58,33 @@ async fn a_program_that_fails_is_never_run_again() {
     assert_eq!(end.error_type(), Some(ErrorType::RuntimeError));
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(stage.count(), 1);
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_program_is_claimed_while_an_end_is_acknowledged() {
+    let world = World::new();
+    let stage = Arc::new(Stage::new(|_| async { exit(0) }));
+    let claims = Arc::new(Semaphore::new(0));
+    world.queue.slow_plan(move |method| {
+        let claims = claims.clone();
+        async move {
+            match method {
+                "claim" => claims.add_permits(1),
+                // The claim that it came by, and another.
+                "ack" => claims.acquire_many(2).await.unwrap().forget(),
+                _ => {}
+            }
+            Fate::Works
+        }
+        .boxed()
+    });
+    let worker = world.start(&world.worker(&stage).concurrency(1));
+    let id = world.queue("1").await;
+    world.end(id).await;
+    while world.queue_length().await > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     worker.stop().await;
 }
 

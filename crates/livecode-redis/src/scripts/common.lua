@@ -3,7 +3,7 @@
 -- KEYS
 --   1  jobs     hash    id -> record
 --   2  waiting  zset    -priority: turn, arrival, id      in the order in which they're served
---   3  times    zset    moment: id                        see BAND
+--   3  times    zset    moment: id                        see DELAYED
 --   4  owners   hash    priority, owner -> the highest turn of those of theirs that wait, and how many wait
 --   5  arrivals string  how many calls have brought jobs
 -- ARGV
@@ -21,14 +21,13 @@ local call, char, byte, sub = redis.call, string.char, string.byte, string.sub
 local pack, parse = struct.pack, struct.unpack
 local WAITS, AGAIN, LEASED = byte('W'), byte('R'), byte('L')
 
--- Moments are microseconds of the server's clock, in three bands of one set: since when a job waits (below 0), when its lease is
--- over (from 0), when its delay is over (from BAND). A double counts that far one by one, and a clock gets there in the year 2096.
-local BAND = 4e15
--- The most jobs that become due in one call: some milliseconds' work. Those left are the next call's.
-local AT_ONCE = 1000
+-- Moments are units of 10 microseconds of the server's clock: ten digits of seconds and five more. A digit before those tells apart, in
+-- one set, when a lease is over (none), when a delay is over, and since when a job waits. A double counts that far one by one.
+local DELAYED, WAITING = 1e15, 2e15
 
 local clock = call('TIME')
-local now = clock[1] * 1000000 + clock[2]
+local now_text = clock[1] .. sub('000000' .. clock[2], -6, -2)
+local now = tonumber(now_text)
 local was_empty = call('ZCARD', waiting) == 0
 local wake = false
 
@@ -128,7 +127,7 @@ local lowest = {}
 local function lowest_of(score)
   local low = lowest[score]
   if low == nil then
-    local first = call('ZRANGE', waiting, score, score, 'BYSCORE', 'LIMIT', 0, 1)[1]
+    local first = call('ZRANGE', waiting, score, score, 'BYSCORE', 'LIMIT', '0', '1')[1]
     low = first and parse('>I6', first) or false
     lowest[score] = low
   end
@@ -183,7 +182,7 @@ local function stop_waiting(id, record)
     -- Another of theirs is the highest now. It isn't far down, but how far depends on the other owners; where it isn't among these, the
     -- next one of theirs comes a turn later than it might.
     local rank = call('ZRANK', waiting, member)
-    local before = call('ZRANGE', waiting, math.max(rank - AT_ONCE, 0), rank)
+    local before = call('ZRANGE', waiting, math.max(rank - 1000, 0), rank)
     for index = #before - 1, 1, -1 do
       local other = call('HGET', jobs, sub(before[index], 15))
       if other and sub(body_of(other), 19) == key then
@@ -196,10 +195,10 @@ local function stop_waiting(id, record)
   lowest = {}
 end
 
--- Lets those wait whose lease or delay is over.
+-- Lets those wait whose lease or delay is over; not too many in one call, some milliseconds' work.
 local function advance()
-  local lapsed = call('ZRANGE', times, 0, moment(now), 'BYSCORE', 'LIMIT', 0, AT_ONCE, 'WITHSCORES')
-  local ripe = call('ZRANGE', times, moment(BAND), moment(BAND + now), 'BYSCORE', 'LIMIT', 0, AT_ONCE, 'WITHSCORES')
+  local lapsed = call('ZRANGE', times, '0', now_text, 'BYSCORE', 'LIMIT', '0', '1000', 'WITHSCORES')
+  local ripe = call('ZRANGE', times, '1e15', '1' .. now_text, 'BYSCORE', 'LIMIT', '0', '1000', 'WITHSCORES')
   if #lapsed + #ripe == 0 then
     return
   end
@@ -209,7 +208,7 @@ local function advance()
     ids[#ids + 1] = lapsed[index]
   end
   for index = 1, #ripe, 2 do
-    due[#due + 1] = { id = ripe[index], at = tonumber(ripe[index + 1]) - BAND }
+    due[#due + 1] = { id = ripe[index], at = tonumber(ripe[index + 1]) - DELAYED }
     ids[#ids + 1] = ripe[index]
   end
   table.sort(due, function(one, other) return one.at < other.at end)
@@ -217,7 +216,7 @@ local function advance()
   for _, job in ipairs(due) do
     local record = known[job.id]
     if record then
-      local body, since = body_of(record), moment(job.at - BAND)
+      local body, since = body_of(record), moment(WAITING + job.at)
       local own, arrival, rest = turns_of(sub(body, 19)), sub(body, 7, 14), sub(body, 15)
       if has_token(record) then
         wait(job.id, own, parse('>I6', body), arrival, rest, sub(record, -9, -2) .. 'R', since)
@@ -232,10 +231,13 @@ local function advance()
   flush()
 end
 
--- The first end of a lease (from 0) or a delay (from BAND) that is yet to come; math.huge where there is none.
+-- The first end of a lease (from 0) or a delay (from DELAYED) that is yet to come; math.huge where there is none.
 local function first_of(band)
-  local last = band == 0 and '(' .. moment(BAND) or '+inf'
-  local first = call('ZRANGE', times, moment(band), last, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+  local from, to = '0', '(1e15'
+  if band == DELAYED then
+    from, to = '1e15', '(2e15'
+  end
+  local first = call('ZRANGE', times, from, to, 'BYSCORE', 'LIMIT', '0', '1', 'WITHSCORES')
   return first[2] and tonumber(first[2]) - band or math.huge
 end
 

@@ -2,12 +2,13 @@
 --
 -- ARGV
 --   2  the most jobs that there may be; 0: any number
---   3  and on, for each push: how many jobs it has, and those: id (16 bytes), whether it's delayed (1) and by how many microseconds (8), its
+--   3  and on, for each push: how many jobs it has, and those: id (16 bytes), whether it's delayed (1) and by how much (8), its
 --      place in this call (3), attempt (4), priority (2), owner
 --
 -- Gives back the places of those pushes, from 1, that found no room.
 local most = tonumber(ARGV[2])
-local size = most > 0 and call('HLEN', jobs) or 0
+local size = call('HLEN', jobs)
+local is_new = size == 0
 
 local ids, keys, seen = {}, {}, {}
 local function each_push(act)
@@ -35,7 +36,7 @@ local known = read(jobs, ids)
 read_turns(keys)
 
 local brought = pack('>I5', call('INCR', arrivals))
-local since = moment(now - BAND)
+local since = '2' .. now_text
 local ends
 
 -- Whether it's the first attempt or a higher one; a lower one is gone then.
@@ -59,8 +60,8 @@ local function add(id, job)
     wait(id, turns[sub(job, 33)], nil, arrival, rest, 'W', since)
   else
     local over = now + parse('>I8', job, 18)
-    write_record(id, '\0\0\0\0\0\0' .. arrival .. rest .. 'D', moment(BAND + over))
-    ends = ends or first_of(BAND)
+    write_record(id, '\0\0\0\0\0\0' .. arrival .. rest .. 'D', moment(DELAYED + over))
+    ends = ends or first_of(DELAYED)
     wake = wake or over < ends
   end
   known[id] = records[#records]
@@ -97,4 +98,13 @@ each_push(function(place, first, last)
   end
 end)
 finish()
+if is_new then
+  -- A short hash or set is a list that is read from one end to the other, which for a hundred jobs takes longer than a table. A long
+  -- name makes tables of them, which they stay as long as something is in them.
+  local long = string.rep('-', 65)
+  call('HSET', jobs, long, '')
+  call('HDEL', jobs, long)
+  call('ZADD', times, '0', long)
+  call('ZREM', times, long)
+end
 return refused

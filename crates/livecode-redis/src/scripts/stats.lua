@@ -1,32 +1,22 @@
--- How many wait, are delayed and are leased, and for how many microseconds the first has waited (-1: none). Changes nothing: what is due
--- is counted as what waits. The keys are those of `common.lua`.
+-- How many wait, are delayed and are leased, and for how long, in units of 10 microseconds, the first has waited (-1: none). Changes
+-- nothing: what is due is counted as what waits. Keys and moments are those of `common.lua`.
 local waiting, times = KEYS[2], KEYS[3]
-local BAND = 4e15
 local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-
-local function moment(at)
-  return string.format('%.0f', at)
-end
+local now_text = clock[1] .. string.sub('000000' .. clock[2], -6, -2)
 
 local function count(first, last)
   return redis.call('ZCOUNT', times, first, last)
 end
 
-local function first_of(first, last)
-  local found = redis.call('ZRANGE', times, first, last, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
-  return found[2] and tonumber(found[2]) or math.huge
+-- How long ago the first of a band was or is.
+local function age(band, first, last)
+  local found = redis.call('ZRANGE', times, first, last, 'BYSCORE', 'LIMIT', '0', '1', 'WITHSCORES')
+  return found[2] and tonumber(now_text) - tonumber(found[2]) + band or -1
 end
 
-local lapsed, ripe = count(0, moment(now)), count(moment(BAND), moment(BAND + now))
-local since = math.min(
-  first_of('-inf', '(0') + BAND,
-  first_of(0, moment(now)),
-  first_of(moment(BAND), moment(BAND + now)) - BAND
-)
 return {
-  redis.call('ZCARD', waiting) + lapsed + ripe,
-  count('(' .. moment(BAND + now), '+inf'),
-  count('(' .. moment(now), '(' .. moment(BAND)),
-  since < math.huge and math.max(now - since, 0) or -1,
+  redis.call('ZCARD', waiting) + count('0', now_text) + count('1e15', '1' .. now_text),
+  count('(1' .. now_text, '(2e15'),
+  count('(' .. now_text, '(1e15'),
+  math.max(age(2e15, '2e15', '+inf'), age(0, '0', now_text), age(1e15, '1e15', '1' .. now_text)),
 }

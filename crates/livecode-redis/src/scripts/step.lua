@@ -3,10 +3,10 @@
 -- ARGV
 --   2  the token of this call's leases: 8 bytes that no other call has
 --   3  how many are acknowledged, and their ids and tokens (24 bytes each)
---   .  how many are extended, and of each its id and token, and by how many microseconds from now
---   .  how many claims there are, and of each how many jobs it may take, and for how many microseconds
+--   .  how many are extended, and of each its id and token, and by how much from now
+--   .  how many claims there are, and of each how many jobs it may take, and for how long
 --
--- Gives back how many microseconds it is until the next lease or delay is over (-1: none, or no claim was left without); the places, from
+-- Times are in units of 10 microseconds. Gives back how long it is until the next lease or delay is over (-1: none, or no claim was left without); the places, from
 -- 1, of those that can't be extended; how many jobs each claim has; and of all these jobs the ids and the records.
 local acks = tonumber(ARGV[3])
 local first_extension = acks + 5
@@ -103,10 +103,11 @@ local function claim()
     own.count = own.count - count
     own.changed = true
   end
-  local index, tail = 0, ARGV[2] .. 'L'
+  local index, tail, ends = 0, ARGV[2] .. 'L', {}
   for claim = 1, claims do
     local place = first_claim + 2 * claim - 2
-    local over = moment(now + tonumber(ARGV[place + 1]))
+    local over = ends[ARGV[place + 1]] or moment(now + tonumber(ARGV[place + 1]))
+    ends[ARGV[place + 1]] = over
     local last = math.min(index + tonumber(ARGV[place]), #taken)
     counts[claim] = last - index
     while index < last do
@@ -121,7 +122,7 @@ if wanted > 0 then
 end
 if claims > 0 and (wanted == 0 or #taken < wanted) then
   flush()
-  local sooner = math.min(first_of(0), first_of(BAND))
+  local sooner = math.min(first_of(0), first_of(DELAYED))
   next = sooner < math.huge and math.max(sooner - now, 0) or -1
 end
 finish()
