@@ -17,10 +17,10 @@ pub(crate) enum Measure {
     Bulk,
     /// Jobs are added, and that's all.
     Fill,
-    /// Jobs a second that are processed, of those that have been added before.
-    Processed,
-    /// The same where the next one is added when one has ended.
+    /// Jobs a second that are added, claimed and acknowledged: the next one is added when one has ended.
     Flow,
+    /// Jobs a second that are claimed and acknowledged, of those that have been added before.
+    Processed,
     /// All are added, and then all are processed: how many.
     Counted,
     /// Milliseconds from before a job is added until it's claimed, at low load: the median, and the 99th percentile.
@@ -67,19 +67,19 @@ impl Compared<'_> {
     }
 
     pub(crate) async fn processed(&self) -> Result<()> {
-        // More than any of them does in a slice and its warm-up.
+        // In a backlog, how many of ours and of theirs: more than any of them does in a slice and its warm-up.
         let rows: [(_, _, _, &[_]); 3] = [
             (1, 80_000, 30_000, &[(Kind::BullMq, 2.0)]),
             (10, 250_000, 100_000, &[(Kind::BullMq, 3.0)]),
             (100, 400_000, 100_000, &[(Kind::BullMq, 7.0), (Kind::Official, 3.5)]),
         ];
-        for (in_flight, ours, theirs, least) in rows {
-            let what = format!("processed, {in_flight} in flight, all have been added before");
-            self.rates(&what, &Task { measure: Measure::Processed, in_flight, ours, theirs }, least).await?;
+        for (in_flight, .., least) in rows {
+            let what = format!("added, claimed and acknowledged, {in_flight} in flight");
+            self.rates(&what, &Task { measure: Measure::Flow, in_flight, ours: 0, theirs: 0 }, least).await?;
         }
-        for (in_flight, ..) in rows {
-            let what = format!("processed, {in_flight} in flight, the next is added when one has ended");
-            self.rates(&what, &Task { measure: Measure::Flow, in_flight, ours: 0, theirs: 0 }, &[]).await?;
+        for (in_flight, ours, theirs, _) in rows {
+            let what = format!("claimed and acknowledged, {in_flight} in flight, all have been added before");
+            self.rates(&what, &Task { measure: Measure::Processed, in_flight, ours, theirs }, &[]).await?;
         }
         Ok(())
     }

@@ -25,11 +25,15 @@ local WAITS, AGAIN, LEASED = byte('W'), byte('R'), byte('L')
 -- one set, when a lease is over (none), when a delay is over, and since when a job waits. A double counts that far one by one.
 local DELAYED, WAITING = 1e15, 2e15
 
-local clock = call('TIME')
-local now_text = clock[1] .. sub('000000' .. clock[2], -6, -2)
-local now = tonumber(now_text)
-local was_empty = call('ZCARD', waiting) == 0
-local wake = false
+local now_text, now
+local function tick()
+  local clock = call('TIME')
+  now_text = clock[1] .. sub('000000' .. clock[2], -6, -2)
+  now = tonumber(now_text)
+end
+
+-- Whether claimers are to hear of this: there is something to claim and was nothing, or a delay or a lease ends sooner than they know.
+local was_empty, wake = false, false
 
 local function moment(at)
   return string.format('%.0f', at)
@@ -161,6 +165,10 @@ local function wait(id, own, turn, arrival, rest, tail, since)
   own.high = turn > high and turn or high
   own.count = own.count + 1
   own.changed = true
+  if not low then
+    -- The first of its priority; of all?
+    was_empty = was_empty or call('ZCARD', waiting) == 0
+  end
   if not low or turn < low then
     lowest[score] = turn
   end
@@ -241,8 +249,7 @@ local function first_of(band)
   return first[2] and tonumber(first[2]) - band or math.huge
 end
 
--- Writes what is left, and wakes claimers: where there is something to claim and was nothing, or where a delay or a lease ends
--- sooner than they know.
+-- Writes what is left, and wakes claimers.
 local function finish()
   flush()
   write_turns()
@@ -250,5 +257,3 @@ local function finish()
     call('PUBLISH', ARGV[1], '')
   end
 end
-
-advance()

@@ -6,6 +6,7 @@
 --      place in this call (3), attempt (4), priority (2), owner
 --
 -- Gives back the places of those pushes, from 1, that found no room.
+tick()
 local most = tonumber(ARGV[2])
 local size = call('HLEN', jobs)
 local is_new = size == 0

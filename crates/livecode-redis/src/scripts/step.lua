@@ -14,6 +14,12 @@ local extensions = tonumber(ARGV[first_extension - 1])
 local first_claim = first_extension + 2 * extensions + 1
 local claims = tonumber(ARGV[first_claim - 1])
 
+if extensions + claims > 0 then
+  tick()
+end
+if claims > 0 then
+  advance()
+end
 local ids = {}
 for index = 4, acks + 3 do
   ids[#ids + 1] = sub(ARGV[index], 1, 16)
