@@ -9,10 +9,10 @@
 //! | `depth` | a claim takes at most 1.2 times as long where a million wait; one that waits takes at most 426 bytes |
 //!
 //! All of them, or those that are named: `… --bench queue -- processed depth`; once with the append-only file off, and once
-//! with a sync of it every second. A job of ours is claimed under a lease of its own and acknowledged by itself: a caller claims
-//! the next while it acknowledges the last, as a worker does, and as many callers as jobs are in flight do so at the same time. The jobs are those of ten owners,
-//! who take turns. What is compared takes turns, so that a machine whose speed drifts slows both: quote the ratios, which
-//! are medians of pairs. No figure here is a test.
+//! with a sync of it every second. A job of ours is claimed under a lease of its own and acknowledged by itself: a caller
+//! claims the next while it acknowledges the last, as a worker does, and as many callers as jobs are in flight do so at the
+//! same time. The jobs are those of ten owners, who take turns. What is compared takes turns, so that a machine whose speed
+//! drifts slows both: quote the ratios, which are medians of pairs. No figure here is a test.
 //!
 //! | setting | |
 //! | --- | --- |
