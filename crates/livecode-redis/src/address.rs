@@ -60,6 +60,9 @@ impl Address {
         };
         let hosts = hosts.split(',').map(host).collect::<Result<Vec<_>>>()?;
         let url = Url::parse(&format!("redis://{user}host{path}")).map_err(misunderstood)?;
+        if url.fragment().is_some() {
+            return Err(unescaped());
+        }
         let mut options = Options::read(&url)?;
         let certificates = options.certificates()?;
         if tls && CryptoProvider::get_default().is_none() {
@@ -140,7 +143,8 @@ impl Address {
         let infos: Result<Vec<_>> = addresses.iter().map(|address| info(address.clone(), user, 0)).collect();
         let mut builder = ClusterClient::builder(infos?)
             .tcp_settings(TcpSettings::default().set_nodelay(true))
-            .connection_timeout(ANSWER_TIMEOUT)
+            // Some nodes may be gone, and all are asked before the first call.
+            .connection_timeout(ANSWER_TIMEOUT / 4)
             .response_timeout(ANSWER_TIMEOUT)
             .overall_response_timeout(Some(ANSWER_TIMEOUT))
             .min_retry_wait(CLUSTER_PAUSES[0])
@@ -205,8 +209,8 @@ impl Options {
     fn read(url: &Url) -> Result<Self> {
         let mut options = HashMap::new();
         for (name, value) in url.query_pairs() {
-            if options.insert(name.clone().into_owned(), value.into_owned()).is_some() {
-                return Err(Error::invalid(format!("the URL of Redis says {name} twice")));
+            if options.insert(name.into_owned(), value.into_owned()).is_some() {
+                return Err(Error::invalid("the URL of Redis says something twice"));
             }
         }
         Ok(Self(options))
@@ -295,10 +299,16 @@ fn client(
 
 /// What stands for other characters in a URL as those; none where there is nothing.
 fn decoded(text: &str) -> Result<Option<String>> {
-    // A query says the same, but for the plus sign.
-    let query = format!("redis://host?v={}", text.replace('+', "%2B"));
+    // A query says the same, but for the plus sign and what joins its parts.
+    let query = format!("redis://host?v={}", text.replace('+', "%2B").replace('&', "%26"));
     let url = Url::parse(&query).map_err(misunderstood)?;
     Ok(url.query_pairs().next().map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty()))
+}
+
+fn unescaped() -> Error {
+    Error::invalid(
+        "the URL of Redis has a ?, # or & where it means something else: in a password write %3F, %23 and %26",
+    )
 }
 
 fn unknown() -> Error {

@@ -79,6 +79,19 @@ enum Connection {
     Cluster(ClusterConnection),
 }
 
+impl Connection {
+    /// Whether another one may do better. A replica that was the master is left as well. A cluster's looks for other nodes by itself,
+    /// and to make a new one takes more of them than it may need.
+    fn is_broken(&self, error: &RedisError) -> bool {
+        match self {
+            Self::One(_) => {
+                error.is_io_error() || error.is_unrecoverable_error() || error.code() == Some("READONLY")
+            }
+            Self::Cluster(_) => error.kind() == ErrorKind::ClusterConnectionNotFound,
+        }
+    }
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -103,7 +116,7 @@ impl Server {
         };
         let answer = answer.and_then(Value::extract_error);
         if let Err(error) = &answer
-            && is_broken(error)
+            && open.connection.is_broken(error)
         {
             self.state().open.take_if(|latest| latest.number == open.number);
         }
@@ -200,11 +213,6 @@ impl Servers {
             }
         }
     }
-}
-
-/// Whether another connection may do better. A replica that was the master is left as well.
-fn is_broken(error: &RedisError) -> bool {
-    error.is_io_error() || error.is_unrecoverable_error() || error.code() == Some("READONLY")
 }
 
 pub(crate) async fn in_time<T>(answer: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {

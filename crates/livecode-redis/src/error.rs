@@ -5,8 +5,26 @@ use redis::{ErrorKind as Kind, RedisError};
 
 /// The error of one call. The driver's own words have no URL in them, and so no password.
 pub(crate) fn from_redis(error: RedisError) -> Error {
-    let (kind, message) = sentence(&error);
+    let (kind, message) = generic(&error).unwrap_or_else(|| sentence(&error));
     Error::new(kind, message).with_source(error)
+}
+
+/// Of what has no code of its own.
+fn generic(error: &RedisError) -> Option<(ErrorKind, &'static str)> {
+    let detail = error.detail()?;
+    if detail.contains("max number of clients") {
+        let message = "Redis has no connection left: raise its maxclients, or run fewer processes";
+        Some((ErrorKind::Unavailable, message))
+    } else if detail.contains("cluster support disabled") {
+        Some((
+            ErrorKind::InvalidArgument,
+            "this Redis is no cluster: begin its URL with redis:// or rediss://",
+        ))
+    } else if detail.contains("DB index is out of range") {
+        Some((ErrorKind::InvalidArgument, "this Redis has no database of the number in its URL"))
+    } else {
+        None
+    }
 }
 
 /// By the codes that an answer begins with, see <https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors>.

@@ -57,14 +57,19 @@ impl<R: Request> Lanes<R> {
     /// Makes the request that `of` makes of its caller. Where this future is dropped it's made or not.
     pub(crate) async fn ask<T>(&self, of: impl FnOnce(oneshot::Sender<Result<T>>) -> R) -> Result<T> {
         let (caller, answer) = oneshot::channel();
-        let answered = async {
+        in_time(async {
             self.requests.send(of(caller)).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
-        };
-        timeout(ANSWER_TIMEOUT, answered).await.unwrap_or_else(|_| {
-            Err(Error::unavailable(format!("Redis gives no answer within {} s", ANSWER_TIMEOUT.as_secs())))
         })
+        .await
     }
+}
+
+/// An answer, whatever it waits for.
+pub(crate) async fn in_time<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| {
+        Err(Error::unavailable(format!("Redis gives no answer within {} s", ANSWER_TIMEOUT.as_secs())))
+    })
 }
 
 fn gone() -> Error {
@@ -74,8 +79,11 @@ fn gone() -> Error {
 async fn run<R: Request>(requests: Arc<Mutex<Receiver<R>>>, scripts: Arc<Scripts>) {
     let mut waiting = Vec::with_capacity(BATCH);
     while wait(&requests, &mut waiting).await {
-        waiting.retain(R::is_wanted);
-        while !waiting.is_empty() {
+        loop {
+            waiting.retain(R::is_wanted);
+            if waiting.is_empty() {
+                break;
+            }
             let mut jobs = 0;
             let fits = waiting.iter().take_while(|request| {
                 jobs += request.jobs();

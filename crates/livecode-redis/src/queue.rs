@@ -13,7 +13,7 @@ use crate::{
     calls::{Claimed, Push, Step, units},
     connection::{ANSWER_TIMEOUT, Server},
     error::garbled,
-    lanes::Lanes,
+    lanes::{Lanes, in_time},
     scripts::{Call, Scripts},
     wakes::Wakes,
 };
@@ -32,14 +32,13 @@ const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// A [`Queue`] on a Redis server, version 7 or newer, or on Valkey, for any number of processes on any number of machines.
 ///
-/// A job is about 310 bytes on the server until it's acknowledged; then nothing is left of it. Jobs, leases and what is known of owners
+/// A job is about 360 bytes on the server until it's acknowledged; then nothing is left of it. Jobs, leases and what is known of owners
 /// are in five keys that begin with `{PREFIX}:`; claimers hear of jobs on the channel `{PREFIX}:came`. Each process has two
-/// connections. Its time is the server's clock, in microseconds: where that is set back, delays and leases last longer by as
-/// much.
+/// connections. Its time is the server's clock: where that is set back, delays and leases last longer by as much.
 ///
 /// Where the server can't be reached, calls fail with [`Unavailable`](livecode_core::ErrorKind::Unavailable): at once where nobody
 /// listens, and within 3 s where there is no way to it or no answer. Connections are made again by themselves; a claim that
-/// waits goes on waiting meanwhile, and fails only where the server is still away when its wait is up. A change whose answer
+/// waits already goes on waiting meanwhile, and fails only where the server is still away when its wait is up. A change whose answer
 /// got lost may have been made: every one may be repeated.
 ///
 /// What the server forgets (a restart without persistence, the last second of an append-only file that is written every second, a failover)
@@ -88,7 +87,8 @@ impl RedisQueue {
     /// - `rediss://`, `rediss+cluster://` and `rediss+sentinel://`: the same with TLS, by the certificate authorities that the system trusts,
     ///   or by those in a PEM file: `?ca=FILE`. With `cert=FILE` and `key=FILE` for servers that ask who we are.
     ///
-    /// And further in the query, joined by `&`: `prefix=NAME`, which queue it is, where a server has several (default: `livecode`);
+    /// What means something in a URL is written as `%3F` and so on, in a user's name and a password as well, and in the query also the plus
+    /// sign. And further in the query, joined by `&`: `prefix=NAME`, which queue it is, where a server has several (default: `livecode`);
     /// `max_jobs=NUMBER`, the most jobs that there may be, leased ones included, beyond which pushes of more are refused with
     /// [`QueueFull`](livecode_core::ErrorKind::QueueFull) (default: as many as there's memory for); `eviction=warn`, to go on where the
     /// server may throw jobs away.
@@ -103,7 +103,7 @@ impl RedisQueue {
         let Address { servers, prefix, most, may_evict } = Address::parse(url)?;
         let scripts = Arc::new(Scripts::new(Server::new(servers), &prefix));
         // In a box: the driver's futures are deeper than the compiler looks.
-        let checked: BoxFuture<'_, Result<()>> = Box::pin(scripts.check(may_evict));
+        let checked: BoxFuture<'_, Result<()>> = Box::pin(in_time(scripts.check(may_evict)));
         checked.await?;
         Ok(Self {
             parts: Arc::new(Parts {
@@ -184,7 +184,7 @@ impl Queue for RedisQueue {
     }
 
     async fn stats(&self) -> Result<QueueStats> {
-        let Value::Array(counts) = self.parts.scripts.call(Call::Stats, |_| {}).await? else {
+        let Value::Array(counts) = in_time(self.parts.scripts.call(Call::Stats, |_| {})).await? else {
             return Err(garbled());
         };
         let count = |value: &Value| if let Value::Int(count) = value { Some(*count) } else { None };

@@ -56,6 +56,9 @@ async fn urls_that_name_no_server_are_refused_without_their_password() {
         "redis://u:hunter2@h:1?prefix=a}b",
         "redis://u:hunter2@h:1?prefix=a&prefix=b",
         "redis://u:hunter2@h:1?colour=red",
+        "redis://u:pass?hunter2@h:1",
+        "redis://u:pass#hunter2@h:1",
+        "redis://u:hunter2@h:1#jobs",
         "redis://u:hunter2@h:1,h:2",
         "rediss://u:hunter2@h:1?ca=/nowhere/ca.pem",
         "redis+cluster://u:hunter2@h:1,h:port",
@@ -86,14 +89,37 @@ async fn who_is_not_there_or_lets_nobody_in_is_unavailable() {
 
 #[tokio::test]
 async fn a_password_or_a_users_name_and_password_let_us_in() {
-    let password = "p@ss/w:rd+%";
-    let encoded = "p%40ss%2Fw%3Ard+%25";
+    let password = "p@ss/w:rd+%&=";
+    let encoded = "p%40ss%2Fw%3Ard+%25&=";
     // As the refusal of another user says that it's enough.
     let user = format!("user worker on >{password} ~{{jobs}}:* &{{jobs}}:* +@all -@admin -@dangerous +info");
     let server = Server::with_password(password, &[&user]);
     for user in [format!(":{encoded}"), format!("default:{encoded}"), format!("worker:{encoded}")] {
         works(&open(&format!("redis://{user}@{}?prefix=jobs", server.address())).await).await;
     }
+}
+
+#[tokio::test]
+async fn a_cluster_is_found_though_a_node_that_is_named_says_nothing() {
+    let cluster = Cluster::three();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (scheme, nodes) = cluster.url().split_once("://").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let url = format!("{scheme}://{},{nodes}", silent.local_addr().unwrap());
+    works(&open(&url).await).await;
+}
+
+#[tokio::test]
+async fn a_server_of_another_kind_is_told_from_one_that_is_broken() {
+    let server = Server::with(&["maxclients 8"]);
+    let address = server.address();
+    for url in [format!("redis+cluster://{address}"), format!("redis://{address}/99")] {
+        let error = refusal(&url).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    }
+    let all: Vec<_> = (0..8).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
+    let error = refusal(&format!("redis://{address}")).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    drop(all);
 }
 
 #[tokio::test]

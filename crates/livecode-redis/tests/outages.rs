@@ -35,6 +35,10 @@ fn ids(leases: &[Lease]) -> Vec<ExecutionId> {
     leases.iter().map(|lease| lease.id).collect()
 }
 
+fn ids_of(jobs: &[Job]) -> Vec<ExecutionId> {
+    jobs.iter().map(|job| job.id).collect()
+}
+
 async fn open(url: &str) -> RedisQueue {
     RedisQueue::open(url).await.unwrap()
 }
@@ -251,6 +255,29 @@ async fn connections_that_are_cut_again_and_again_lose_nothing() {
         while persistently(async || claiming.stats().await).await != QueueStats::default() {
             let leases = persistently(async || claiming.claim(99, SHORT, LONG).await).await;
             persistently(async || claiming.ack(&leases).await).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keys_that_the_server_threw_away_hide_no_job() {
+    finish(async {
+        for key in ["jobs", "waiting", "times", "owners"] {
+            let server = Server::with(&[]);
+            let queue = open(&server.queue("q")).await;
+            let batch = jobs(4);
+            queue.push(&batch).await.unwrap();
+            let leases = queue.claim(1, NO, LONG).await.unwrap();
+            server.cli(&["DEL", &format!("{{q}}:{key}")]);
+            // As a sweep does.
+            queue.push(&batch).await.unwrap();
+            let again = [Job { attempt: 2, ..batch[3].clone() }];
+            queue.push(&again).await.unwrap();
+            let mut claimed = ids(&leases);
+            claimed.extend(ids(&queue.claim(9, NO, LONG).await.unwrap()));
+            let missing: Vec<_> = ids_of(&batch).into_iter().filter(|id| !claimed.contains(id)).collect();
+            assert_eq!(missing, [], "without {key}");
         }
     })
     .await;

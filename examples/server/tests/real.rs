@@ -1,9 +1,11 @@
-//! The binary as it's shipped: SQLite and PostgreSQL, the process sandbox, real programs; and what is left when it's killed.
+//! The binary as it's shipped: SQLite, PostgreSQL and Redis, the process sandbox, real programs; and what is left when it's killed.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 #[path = "../../../crates/livecode-sqlx/tests/postgres_server/mod.rs"]
 mod postgres_server;
+#[path = "../../../crates/livecode-redis/tests/redis_server/mod.rs"]
+mod redis_server;
 
 use std::{
     collections::HashSet,
@@ -334,10 +336,13 @@ fn sigterm_finishes_what_runs_and_gives_back_the_rest() {
 
 /// Two processes that answer requests and two that run programs, on one database: each run is executed once, and followed
 /// live where it wasn't accepted.
-fn processes_share_a_database(directory: &Path, url: &str) {
+fn processes_share_a_database(directory: &Path, database: &str, queue: &str) {
     const RUNS: usize = 200;
     const CLIENTS: usize = 8;
-    let start = |role| Server::start(directory, &[("DATABASE_URL", url), ("ROLE", role), ("WORKERS", "2")]);
+    let start = |role| {
+        let urls = [("DATABASE_URL", database), ("QUEUE_URL", queue)];
+        Server::start(directory, &[&urls[..], &[("ROLE", role), ("WORKERS", "2")]].concat())
+    };
     let apis = [start("api"), start("api")];
     let _workers = [start("worker"), start("worker")];
     let client = |client: usize| {
@@ -365,15 +370,44 @@ fn processes_share_a_database(directory: &Path, url: &str) {
     });
 }
 
+fn sqlite_in(directory: &Path) -> String {
+    format!("sqlite://{}/livecode.db", directory.display())
+}
+
 #[test]
 fn processes_share_a_sqlite_file() {
     let directory = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/livecode.db", directory.path().display());
-    processes_share_a_database(directory.path(), &url);
+    processes_share_a_database(directory.path(), &sqlite_in(directory.path()), "database");
 }
 
 #[test]
 fn processes_share_a_postgres_database() {
     let directory = tempfile::tempdir().unwrap();
-    processes_share_a_database(directory.path(), &postgres_server::fresh());
+    processes_share_a_database(directory.path(), &postgres_server::fresh(), "database");
+}
+
+#[test]
+fn processes_share_a_postgres_database_and_a_redis() {
+    let directory = tempfile::tempdir().unwrap();
+    processes_share_a_database(directory.path(), &postgres_server::fresh(), &redis_server::fresh());
+}
+
+#[test]
+fn what_is_accepted_while_redis_is_away_runs_when_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let redis = redis_server::Server::with(&[]);
+    let (database, queue) = (sqlite_in(directory.path()), redis.queue("livecode"));
+    let [api, _worker] = ["api", "worker"].map(|role| {
+        let environment = [("DATABASE_URL", &*database), ("QUEUE_URL", &*queue), ("ROLE", role)];
+        Server::start(directory.path(), &environment)
+    });
+    assert_eq!(api.run(&python("print(1)"))["stdout"], "1\n");
+    redis.kill();
+    let (status, accepted) = api.post("/executions", &python("print(2)"));
+    assert_eq!(status, 202, "{accepted}");
+    let (status, health) = api.get("/health/ready");
+    assert_eq!((status, &health["detail"]), (503, &json!("the queue (Redis) is down")));
+    redis.start();
+    assert_eq!(api.end(&accepted)["stdout"], "2\n");
+    assert_eq!(api.get("/health/ready").0, 200);
 }

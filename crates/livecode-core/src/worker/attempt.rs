@@ -123,8 +123,9 @@ impl Shift {
             }
             Err(parting) => (parting, None),
         };
-        // While an end is acknowledged the next program is claimed: queues make one trip of the two.
-        let _slot = slot.filter(|_| !matches!(parting, Parting::Done));
+        // While an end is acknowledged the next program is claimed: queues make one trip of the two. Where the sandbox failed, what
+        // that means for others comes first.
+        let _slot = slot.filter(|_| failed.is_some() || !matches!(parting, Parting::Done));
         self.part(held, parting).await;
         failed
     }

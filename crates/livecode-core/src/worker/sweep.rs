@@ -3,7 +3,7 @@
 use tokio::time::sleep;
 
 use super::{Worker, attempt::job, backoff::Outage};
-use crate::{Execution, ExecutionId, Job, ListQuery, PageStart, Result, State};
+use crate::{ErrorKind, Execution, ExecutionId, Job, ListQuery, PageStart, Result, State};
 
 /// How many executions one look is at.
 const PAGE: usize = 1_000;
@@ -50,10 +50,23 @@ impl Worker {
             .filter(|execution| self.may_be_unknown(execution))
             .map(|execution| job(execution, now))
             .collect();
-        if !jobs.is_empty() {
-            self.queue.push(&jobs).await?;
-        }
+        self.push_what_fits(&jobs).await?;
         Ok(page.last().filter(|_| page.len() == PAGE).map(|execution| execution.id))
+    }
+
+    /// Pushes as many of them, from the first on, as a queue that may be full has room for. The others are found again.
+    async fn push_what_fits(&self, mut jobs: &[Job]) -> Result<()> {
+        let mut most = jobs.len();
+        while !jobs.is_empty() {
+            let (part, rest) = jobs.split_at(most.min(jobs.len()));
+            match self.queue.push(part).await {
+                Ok(()) => jobs = rest,
+                Err(error) if error.kind() == ErrorKind::QueueFull && part.len() > 1 => most = part.len() / 2,
+                Err(error) if error.kind() == ErrorKind::QueueFull => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// What began within the last two leases is left alone: where the queue lost its memory, a worker that is alive

@@ -32,6 +32,17 @@ local function tick()
   now = tonumber(now_text)
 end
 
+-- Each job has a record and a moment, and each that waits its place in the order. Where a server throws keys away, or somebody else was
+-- at them, what is left would keep jobs from being claimed and from being pushed again: then all goes, and a sweep brings it back.
+local function mend()
+  local size = call('HLEN', jobs)
+  if size ~= call('ZCARD', times) or call('ZCARD', waiting) ~= call('ZCOUNT', times, '2e15', '+inf') then
+    call('UNLINK', jobs, waiting, times, owners)
+    return 0
+  end
+  return size
+end
+
 -- Whether claimers are to hear of this: there is something to claim and was nothing, or a delay or a lease ends sooner than they know.
 local was_empty, wake = false, false
 
@@ -187,12 +198,12 @@ local function stop_waiting(id, record)
   own.count = own.count - 1
   own.changed = true
   if own.count > 0 and own.high == turn then
-    -- Another of theirs is the highest now. It isn't far down, but how far depends on the other owners; where it isn't among these, the
-    -- next one of theirs comes a turn later than it might.
-    local rank = call('ZRANK', waiting, member)
-    local before = call('ZRANGE', waiting, math.max(rank - 1000, 0), rank)
-    for index = #before - 1, 1, -1 do
-      local other = call('HGET', jobs, sub(before[index], 15))
+    -- Another of theirs is the highest now: of the same turn, or not far down. How far depends on the other owners; where it isn't among
+    -- these, the next one of theirs comes a turn later than it might.
+    local rank = call('ZRANK', waiting, member) or 0
+    local near = call('ZRANGE', waiting, math.max(rank - 1000, 0), rank + 100)
+    for index = #near, 1, -1 do
+      local other = near[index] ~= member and call('HGET', jobs, sub(near[index], 15))
       if other and sub(body_of(other), 19) == key then
         own.high = parse('>I6', other)
         break

@@ -8,7 +8,7 @@
 -- Gives back the places of those pushes, from 1, that found no room.
 tick()
 local most = tonumber(ARGV[2])
-local size = call('HLEN', jobs)
+local size = mend()
 local is_new = size == 0
 
 local ids, keys, seen = {}, {}, {}

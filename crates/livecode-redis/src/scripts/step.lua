@@ -18,6 +18,7 @@ if extensions + claims > 0 then
   tick()
 end
 if claims > 0 then
+  mend()
   advance()
 end
 local ids = {}

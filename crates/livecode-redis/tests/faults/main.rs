@@ -115,3 +115,14 @@ async fn everything_ends_once_though_the_network_fails_again_and_again() {
     };
     finish(host.endures(&server, faults)).await;
 }
+
+/// What it has no room for waits in the store, until a sweep finds that there is some.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn everything_ends_though_the_queue_is_shorter_than_what_was_accepted() {
+    finish(async {
+        let server = Server::with(&[]);
+        let host = Host::on(&format!("{}&max_jobs=5", server.queue("jobs")), Duration::from_secs(2)).await;
+        host.endures(&server, async |load| load.goes_on(200).await).await;
+    })
+    .await;
+}

@@ -56,6 +56,7 @@ macro_rules! queue_suite {
             nobody_saves_turns_up
             turns_are_within_a_priority
             a_higher_attempt_takes_a_new_turn
+            an_owners_next_turn_is_after_all_that_wait
             the_same_attempt_again_takes_no_new_turn
             the_same_attempt_again_costs_no_turn
             a_lapsed_job_keeps_its_turn

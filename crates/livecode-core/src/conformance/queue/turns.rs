@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{NO, SHORT, claim_now, claim_one_for, ids_of, job_of, stats_become};
+use super::{LONG, NO, SHORT, claim_now, claim_one_for, ids_of, job_of, stats_become};
 use crate::{ExecutionId, Job, Lease, Queue};
 
 /// So many jobs of this owner.
@@ -113,6 +113,23 @@ pub async fn a_higher_attempt_takes_a_new_turn(queue: Arc<dyn Queue>) {
     queue.push(&again).await.unwrap();
     let claimed = claim_now(&*queue, 10).await;
     assert_eq!(names(&[&a, &b], &claimed), ["b0", "a1", "b1", "b2", "a3", "a0", "a2"]);
+}
+
+/// An owner's next job comes after all of theirs that wait, though what had the same turn as the last of them waits no more.
+pub async fn an_owners_next_turn_is_after_all_that_wait(queue: Arc<dyn Queue>) {
+    let (a, b) = (jobs_of("a", 5), jobs_of("b", 3));
+    queue.push(&a[..2]).await.unwrap();
+    let first = queue.claim(2, NO, SHORT).await.unwrap();
+    assert_eq!(first.len(), 2);
+    queue.push(&a[2..4]).await.unwrap();
+    stats_become(&*queue, |stats| stats.waiting == 4).await;
+    queue.claim(0, NO, SHORT).await.unwrap();
+    let again = Job { attempt: 2, delay: LONG, ..a[1].clone() };
+    queue.push(&[again]).await.unwrap();
+    queue.push(&b).await.unwrap();
+    queue.push(&a[4..]).await.unwrap();
+    let claimed = claim_now(&*queue, 10).await;
+    assert_eq!(names(&[&a, &b], &claimed), ["a0", "a2", "b0", "a3", "b1", "b2", "a4"]);
 }
 
 /// The same attempt again keeps its turn, whoever it's said to be of.
