@@ -4,6 +4,9 @@
 
 pub use livecode_core::*;
 
+#[cfg(feature = "docker")]
+pub use livecode_docker as docker;
+
 #[cfg(feature = "process")]
 pub use livecode_process as process;
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const BACKENDS: [&str; 3] = ["livecode-sqlx", "livecode-redis", "livecode-process"];
+const BACKENDS: [&str; 4] = ["livecode-sqlx", "livecode-redis", "livecode-process", "livecode-docker"];
 const DRIVERS: [&str; 9] =
     ["sqlx", "libsqlite3-sys", "redis", "bollard", "rustix", "libc", "nix", "axum", "hyper"];
 

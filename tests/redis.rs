@@ -7,19 +7,13 @@
 mod load;
 #[path = "../crates/livecode-redis/tests/redis_server/mod.rs"]
 mod redis_server;
+mod worker_process;
 
-use std::{
-    env,
-    io::{BufRead, BufReader, Read},
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{env, sync::Arc, time::Duration};
 
 use livecode::{Engine, Runner, Worker, redis::RedisQueue, sqlx::Sqlite};
 use load::{Brief, Load, emptied, ended_once};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 /// By which a worker that is started learns where its store and its queue are.
 const STORE: &str = "LIVECODE_TEST_STORE";
@@ -35,35 +29,11 @@ async fn worker() {
     let [store, queue] = [STORE, QUEUE].map(|name| env::var(name).unwrap());
     let store = Arc::new(Sqlite::open(&store).await.unwrap().store());
     let queue = Arc::new(RedisQueue::open(&queue).await.unwrap());
-    let shutdown = CancellationToken::new();
-    let closed = shutdown.clone();
-    std::thread::spawn(move || {
-        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-        closed.cancel();
-    });
-    println!("\nworking");
+    let shutdown = worker_process::at_work();
     let worker = Worker::new(store, queue, Runner::new(Brief::default())).concurrency(4).max_attempts(1_000);
     let worker =
         worker.lease(Duration::from_secs(1)).sweep(Duration::from_millis(300), Duration::from_secs(1));
     worker.run(shutdown).await;
-}
-
-/// Starts a worker, and waits until it's at work.
-fn start(store: &str, queue: &str) -> Child {
-    let mut worker = Command::new(env::current_exe().unwrap())
-        .args(["worker", "--exact", "--ignored", "--nocapture"])
-        .env(STORE, store)
-        .env(QUEUE, queue)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap() == "working"), "the worker did not begin");
-    // What else it says goes nowhere, and it may say it.
-    std::thread::spawn(move || lines.for_each(drop));
-    worker
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -76,14 +46,15 @@ async fn everything_ends_once_while_workers_are_killed() {
     let load = Load::on(Engine::new(store.clone(), queue.clone()));
     let seconds = env::var(SECONDS).map_or(12, |seconds| seconds.parse().unwrap());
     let kills = async {
-        let mut workers = [(); 3].map(|()| start(&store_url, &queue_url));
+        let start = || worker_process::start(&[(STORE, &store_url), (QUEUE, &queue_url)]);
+        let mut workers = [(); 3].map(|()| start());
         for _ in 0..seconds / 2 {
             sleep(Duration::from_secs(2)).await;
             load.goes_on(1).await;
             let victim = &mut workers[fastrand::usize(0..3)];
             victim.kill().unwrap();
             victim.wait().unwrap();
-            *victim = start(&store_url, &queue_url);
+            *victim = start();
         }
         load.goes_on(1).await;
         load.stop();
@@ -91,10 +62,7 @@ async fn everything_ends_once_while_workers_are_killed() {
     };
     let (all, workers) = tokio::join!(load.run(), kills);
     emptied(&*queue).await;
-    for mut worker in workers {
-        drop(worker.stdin.take());
-        assert!(worker.wait().unwrap().success());
-    }
+    workers.into_iter().for_each(worker_process::end);
     for (ended, _) in &all {
         ended_once(&*store, ended).await;
     }

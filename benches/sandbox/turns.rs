@@ -15,7 +15,7 @@ use crate::{
 
 pub(crate) const PYTHON: &str = "/usr/bin/python3";
 pub(crate) const HELLO: &str = "print(\"hi\")";
-const IMAGE: &str = "livecode-bench";
+pub(crate) const IMAGE: &str = "livecode-test/python";
 /// A round with Docker takes as long as thirty others.
 const DOCKER_EVERY: usize = 20;
 /// The environment of a sandboxed program, for all.
@@ -63,6 +63,10 @@ impl<'a> Entry<'a> {
 
     pub(crate) fn ratio(&self) -> f64 {
         median(&mut self.ratios.clone())
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     pub(crate) fn print(&self) {
@@ -137,19 +141,31 @@ pub(crate) fn bwrap() -> std::result::Result<Entry<'static>, &'static str> {
     Ok(Entry::command("bwrap, all namespaces", 1, command))
 }
 
-pub(crate) fn docker() -> std::result::Result<Entry<'static>, &'static str> {
+/// What the engine is told of each container of others.
+pub(crate) const DOCKER_LIMITS: &str = "--network none --read-only --tmpfs /tmp:size=64m --cap-drop ALL --user 1000:1000 \
+                                        --security-opt no-new-privileges --memory 128m --memory-swap 128m --cpus 1 --pids-limit 64";
+
+/// Why there's no Docker here.
+pub(crate) fn no_docker() -> Option<&'static str> {
     let works = |arguments: &[&str]| {
         Command::new("docker").args(arguments).output().is_ok_and(|output| output.status.success())
     };
     if !works(&["version"]) {
-        return Err("docker: no engine here, start dockerd and import the image as benches/sandbox.rs says");
+        return Some("docker: no engine here, start dockerd and make the images by scripts/docker-images");
     }
-    if !works(&["image", "inspect", IMAGE]) {
-        return Err("docker: no image livecode-bench here, import it as benches/sandbox.rs says");
+    (!works(&["image", "inspect", IMAGE]))
+        .then_some("docker: no images here, make them by scripts/docker-images")
+}
+
+pub(crate) fn docker() -> std::result::Result<Entry<'static>, &'static str> {
+    match no_docker() {
+        Some(reason) => Err(reason),
+        None => Ok(docker_run(DOCKER_EVERY)),
     }
-    const LIMITS: &str = "--network none --read-only --tmpfs /tmp:size=64m --cap-drop ALL --user 1000:1000 \
-                          --security-opt no-new-privileges --memory 128m --memory-swap 128m --cpus 1 --pids-limit 64";
+}
+
+pub(crate) fn docker_run(every: usize) -> Entry<'static> {
     let mut command = Command::new("docker");
-    command.args(["run", "--rm"]).args(LIMITS.split(' ')).args([IMAGE, PYTHON, "-c", HELLO]);
-    Ok(Entry::command("docker run, no network, limits", DOCKER_EVERY, command))
+    command.args(["run", "--rm"]).args(DOCKER_LIMITS.split_whitespace()).args([IMAGE, PYTHON, "-c", HELLO]);
+    Entry::command("docker run, no network, limits", every, command)
 }

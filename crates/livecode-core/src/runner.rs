@@ -52,6 +52,7 @@ pub struct Runner {
     overflow: Overflow,
     collect: Vec<String>,
     owner: Owner,
+    name: String,
     admission: Admission,
 }
 
@@ -79,6 +80,7 @@ impl Runner {
             overflow: Overflow::default(),
             collect: Vec::new(),
             owner: Owner::anonymous(),
+            name: String::new(),
             admission: Admission::default(),
         }
     }
@@ -128,6 +130,13 @@ impl Runner {
     #[must_use]
     pub fn owner(mut self, owner: Owner) -> Self {
         self.owner = owner;
+        self
+    }
+
+    /// The same for a run of this name: see [`Program::name`]. It has none else.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
         self
     }
 
@@ -230,6 +239,7 @@ impl Runner {
         let program = Program {
             collect: self.collect.clone(),
             owner: self.owner.clone(),
+            name: self.name.clone(),
             ..program(spec, self.languages.get(&spec.language)?, &self.ceiling)
         };
         self.contain(&program, spec.stdin.clone(), output, cancel, admission).await
@@ -260,6 +270,7 @@ impl Runner {
             collect: Vec::new(),
             owner: self.owner.clone(),
             reuse: Reuse::Nothing,
+            name: String::new(),
         };
         let (sender, mut receiver) = mpsc::channel::<Output>(OUTPUT_CHUNKS);
         let collect = async {
@@ -360,5 +371,6 @@ fn program(spec: &ExecutionSpec, language: &Language, ceiling: &Ceiling) -> Prog
         collect: Vec::new(),
         owner: Owner::anonymous(),
         reuse: Reuse::Nothing,
+        name: String::new(),
     }
 }

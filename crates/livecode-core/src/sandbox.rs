@@ -28,6 +28,9 @@ pub struct Program {
     pub owner: Owner,
     /// What becomes of the compile step's work.
     pub reuse: Reuse,
+    /// What the host calls this run, for people who look at what a sandbox has at work; a [`Worker`](crate::Worker)'s are
+    /// `EXECUTION-ATTEMPT`. Empty where it isn't called anything; not another's at the same time.
+    pub name: String,
 }
 
 /// A command and what it may use.

@@ -71,6 +71,7 @@ fn program() -> Program {
         collect: vec!["made".into()],
         owner: Owner::new("alice").unwrap(),
         reuse: Reuse::Nothing,
+        name: String::new(),
     }
 }
 

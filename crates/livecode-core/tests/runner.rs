@@ -165,6 +165,7 @@ async fn a_program_is_put_together_from_spec_and_language() {
         collect: Vec::new(),
         owner: Owner::anonymous(),
         reuse: Reuse::Nothing,
+        name: String::new(),
     };
     assert_eq!(script.only_program(), expected);
 }

@@ -110,8 +110,8 @@ impl Helper {
         let privileged = may_administrate();
         if !privileged && rustix::process::geteuid().is_root() {
             return Err(Error::unsupported(
-                "this process is root without one of CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID and CAP_SETPCAP, so that \
-                 a program would be host's root: run as an ordinary user, or grant them",
+                "this process is root without one of CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_CHOWN, CAP_KILL and \
+                 CAP_DAC_OVERRIDE, without which programs can't be other users, or not be ended: run as an ordinary user, or grant them",
             ));
         }
         let mode = if privileged { "root" } else { "user" };
@@ -261,11 +261,17 @@ fn remedy() -> &'static str {
      (in a container: --security-opt systempaths=unconfined --security-opt seccomp=unconfined)"
 }
 
-/// Whether we can make namespaces without a user namespace, and give runs users of their own.
+/// Whether we can make namespaces without a user namespace, and give runs users of their own: hand them their pipes, let them into
+/// their cgroups, and end them.
 fn may_administrate() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};
-    let needed =
-        CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP;
+    let needed = CapabilitySet::SYS_ADMIN
+        | CapabilitySet::SETUID
+        | CapabilitySet::SETGID
+        | CapabilitySet::SETPCAP
+        | CapabilitySet::CHOWN
+        | CapabilitySet::KILL
+        | CapabilitySet::DAC_OVERRIDE;
     rustix::process::geteuid().is_root()
         && capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
 }

@@ -245,12 +245,14 @@ impl Options {
     }
 
     fn all_are_taken(self) -> Result<()> {
-        match self.0.into_keys().min() {
-            None => Ok(()),
-            Some(name) => {
-                Err(Error::invalid(format!("the URL of Redis has {name}=, which means nothing here")))
-            }
+        if self.0.is_empty() {
+            return Ok(());
         }
+        // Which one isn't said: it may be the end of a password.
+        Err(Error::invalid(
+            "the URL of Redis has a parameter that means nothing here: write prefix, max_jobs, eviction, ca, cert, key, service, \
+             sentinel_username or sentinel_password, and in a password %3F for ?",
+        ))
     }
 }
 

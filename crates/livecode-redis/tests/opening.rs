@@ -57,6 +57,8 @@ async fn urls_that_name_no_server_are_refused_without_their_password() {
         "redis://u:hunter2@h:1?prefix=a&prefix=b",
         "redis://u:hunter2@h:1?colour=red",
         "redis://u:pass?hunter2@h:1",
+        "redis://u:?hunter2@h:1",
+        "redis://u:?hunter2&pass@h:1",
         "redis://u:pass#hunter2@h:1",
         "redis://u:hunter2@h:1#jobs",
         "redis://u:hunter2@h:1,h:2",

@@ -9,7 +9,7 @@ use std::{
 use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
 use livecode::{Ceiling, CompileCache, Error, Languages, Limits, Result, process::Warm};
 
-use crate::warm;
+use crate::{images, warm};
 
 /// The HTTP API and the worker of livecode in one process.
 ///
@@ -48,13 +48,22 @@ pub struct Config {
     #[arg(long, env, value_enum, default_value_t = SandboxKind::Process)]
     pub sandbox: SandboxKind,
 
+    /// With SANDBOX=docker, the images in which programs run, as python=python:3.13-slim,javascript=node:22-slim; a language
+    /// without one is not available. The engine is the one that DOCKER_HOST names (default: this machine's)
+    #[arg(long, env, value_name = "LANGUAGE=IMAGE,...")]
+    pub docker_images: Option<String>,
+
+    /// With SANDBOX=docker, the runtime of the containers, such as runsc (default: the engine's own)
+    #[arg(long, env, value_name = "NAME")]
+    pub docker_runtime: Option<String>,
+
     /// What happens where a protection can't be had on this machine
     #[arg(long, env, value_enum, default_value_t = Isolation::Strict)]
     pub isolation: Isolation,
 
     /// How programs are started: off (the interpreter with the program), single-use (it has booted ahead and waits in a
     /// sandbox for one program) or fork (each program gets a copy of one that has), for all languages or, as in
-    /// python=fork,java=off, for single ones (default: single-use for interpreters)
+    /// python=fork,java=off, for single ones (default: single-use for interpreters). With SANDBOX=docker containers wait, unless it's off
     #[arg(long, env, value_name = "WAY")]
     pub warm: Option<String>,
 
@@ -136,6 +145,8 @@ pub enum Role {
 pub enum SandboxKind {
     /// Linux namespaces, seccomp and cgroups
     Process,
+    /// A container for each run, on a Docker engine
+    Docker,
 }
 
 /// What happens where a protection can't be had.
@@ -180,6 +191,7 @@ impl Config {
             )));
         }
         self.warm()?;
+        self.images()?;
         let within_one_process = self.database()? == Database::Memory || self.queue()? == QueueKind::Memory;
         if self.role != Role::All && within_one_process {
             return Err(Error::invalid(
@@ -249,6 +261,18 @@ impl Config {
         match &self.warm {
             Some(text) => warm::ways(text, &self.known_languages()?),
             None => Ok(Vec::new()),
+        }
+    }
+
+    /// The images of languages, by their canonical names; none where programs don't run in containers.
+    pub fn images(&self) -> Result<Vec<(String, String)>> {
+        match (self.sandbox, &self.docker_images) {
+            (SandboxKind::Process, _) => Ok(Vec::new()),
+            (SandboxKind::Docker, Some(text)) => images::named(text, &self.known_languages()?),
+            (SandboxKind::Docker, None) => Err(Error::invalid(
+                "DOCKER_IMAGES is not set, and SANDBOX=docker needs to know in which images programs run: set \
+                 DOCKER_IMAGES=python=python:3.13-slim, and others after a comma",
+            )),
         }
     }
 

@@ -11,6 +11,7 @@ mod events;
 mod executions;
 mod extract;
 mod health;
+mod images;
 mod languages;
 mod local;
 mod page;

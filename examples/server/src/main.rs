@@ -53,7 +53,7 @@ fn start(config: &Config) -> Result<()> {
 
 async fn run(config: &Config) -> Result<()> {
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    let Parts { store, queue, runner } = Parts::open(config).await?;
+    let Parts { store, queue, runner, containers } = Parts::open(config).await?;
     let engine = Engine::new(store.clone(), queue.clone())
         .languages(config.known_languages()?)
         .ceiling(config.ceiling())
@@ -98,6 +98,11 @@ async fn run(config: &Config) -> Result<()> {
     })
     .await;
     probe.abort();
+    if let Some(containers) = containers
+        && let Err(error) = containers.drain().await
+    {
+        tracing::warn!(%error, "containers that wait are left: they end with this process, and the next one removes them");
+    }
     ended
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use livecode::{
     CompileCache, MemoryQueue, MemoryStore, Queue, Result, Runner, Store,
-    process::{self, ProcessSandbox},
+    docker::{self, DockerSandbox},
+    process::{self, ProcessSandbox, Warm},
     redis::RedisQueue,
     sqlx::{Postgres, Sqlite},
 };
@@ -20,6 +21,8 @@ pub struct Parts {
     pub queue: Arc<dyn Queue>,
     /// How programs run, with the configured languages and limits; none where other processes run them.
     pub runner: Option<Runner>,
+    /// What has containers that wait, for the end to drain.
+    pub containers: Option<DockerSandbox>,
 }
 
 impl Parts {
@@ -35,13 +38,14 @@ impl Parts {
             QueueKind::Memory => Arc::new(MemoryQueue::default()),
             QueueKind::Redis(url) => Arc::new(RedisQueue::open(&url).await?),
         };
-        let runner = match config.role {
-            Role::Api => None,
+        let (runner, containers) = match config.role {
+            Role::Api => (None, None),
             Role::All | Role::Worker => {
-                Some(runner(config)?.languages(config.known_languages()?).ceiling(config.ceiling()))
+                let (runner, containers) = runner(config).await?;
+                (Some(runner.languages(config.known_languages()?).ceiling(config.ceiling())), containers)
             }
         };
-        Ok(Self { store, queue, runner })
+        Ok(Self { store, queue, runner, containers })
     }
 }
 
@@ -62,7 +66,7 @@ async fn records(database: &Database, has_jobs: bool) -> Result<(Arc<dyn Store>,
     })
 }
 
-fn runner(config: &Config) -> Result<Runner> {
+async fn runner(config: &Config) -> Result<(Runner, Option<DockerSandbox>)> {
     match config.sandbox {
         SandboxKind::Process => {
             let isolation = match config.isolation {
@@ -75,10 +79,31 @@ fn runner(config: &Config) -> Result<Runner> {
                 .into_iter()
                 .fold(builder, |builder, (language, way)| builder.warm(language, way));
             let sandbox = builder.build()?;
-            Ok(match config.compile_cache_bytes {
+            let runner = match config.compile_cache_bytes {
                 0 => Runner::new(sandbox),
                 bytes => Runner::new(CompileCache::new(sandbox).max_bytes(bytes)),
-            })
+            };
+            Ok((runner, None))
+        }
+        SandboxKind::Docker => {
+            let isolation = match config.isolation {
+                Isolation::Strict => docker::Isolation::Strict,
+                Isolation::BestEffort => docker::Isolation::BestEffort,
+            };
+            let mut builder = DockerSandbox::builder().isolation(isolation);
+            if let Some(runtime) = &config.docker_runtime {
+                builder = builder.runtime(runtime);
+            }
+            let ways = config.warm()?;
+            if !ways.is_empty() && ways.iter().all(|(_, way)| *way == Warm::Off) {
+                builder = builder.waiting(0);
+            }
+            let builder = config
+                .images()?
+                .into_iter()
+                .fold(builder, |builder, (language, image)| builder.image(language, image));
+            let sandbox = builder.build().await?;
+            Ok((Runner::new(sandbox.clone()), Some(sandbox)))
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) type Key = [u8; 32];
 /// None where nothing is compiled.
 pub(super) fn of(program: &Program, compiler: &str, share: bool) -> Option<Key> {
     // Taken apart, so that whoever adds a member decides whether it belongs here.
-    let Program { language, files, compile, run: _, collect: _, owner, reuse: _ } = program;
+    let Program { language, files, compile, run: _, collect: _, owner, reuse: _, name: _ } = program;
     let Step { command, env, limits } = compile.as_ref()?;
     let mut hash = Fields(Sha256::new());
     match share {
@@ -94,6 +94,7 @@ mod tests {
             collect: Vec::new(),
             owner: Owner::anonymous(),
             reuse: Reuse::Nothing,
+            name: String::new(),
         }
     }
 

@@ -208,7 +208,8 @@ impl Shift {
         let cancel = held.stop.child_token();
         let (sender, receiver) = mpsc::channel(OUTPUT_CHUNKS);
         let program = async {
-            let runner = self.worker.runner.clone().owner(execution.owner.clone());
+            let name = format!("{}-{}", execution.id, execution.attempt);
+            let runner = self.worker.runner.clone().owner(execution.owner.clone()).name(name);
             let run = AssertUnwindSafe(runner.stream_accepted(spec, sender, &cancel));
             run.catch_unwind().await.unwrap_or_else(|_| {
                 Err(Error::internal("the sandbox panicked: the log of the worker says where"))

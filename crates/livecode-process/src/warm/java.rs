@@ -98,6 +98,7 @@ cp {jar} {JAR} && touch -d @0 {JAR}
         collect: MADE.map(str::to_owned).to_vec(),
         owner: Owner::anonymous(),
         reuse: Reuse::default(),
+        name: String::new(),
     })
 }
 

@@ -197,6 +197,7 @@ async fn compile_and_run(runner: &Runner, compile: &str, source: &str) -> (Outco
         collect: Vec::new(),
         owner: Owner::anonymous(),
         reuse: Reuse::Nothing,
+        name: String::new(),
     };
     let (sender, mut output) = mpsc::channel(16);
     let io = Io { stdin: Bytes::new(), output: sender };

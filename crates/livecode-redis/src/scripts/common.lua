@@ -33,18 +33,20 @@ local function tick()
 end
 
 -- Each job has a record and a moment, and each that waits its place in the order. Where a server throws keys away, or somebody else was
--- at them, what is left would keep jobs from being claimed and from being pushed again: then all goes, and a sweep brings it back.
+-- at them, what is left would keep jobs from being claimed and from being pushed again: then all goes, and a sweep brings it back. It's
+-- looked for where there's nothing to claim, and where a job is pushed that is known.
 local function mend()
-  local size = call('HLEN', jobs)
-  if size ~= call('ZCARD', times) or call('ZCARD', waiting) ~= call('ZCOUNT', times, '2e15', '+inf') then
+  if call('HLEN', jobs) ~= call('ZCARD', times) or call('ZCARD', waiting) ~= call('ZCOUNT', times, '2e15', '+inf') then
     call('UNLINK', jobs, waiting, times, owners)
-    return 0
+    return true
   end
-  return size
 end
 
 -- Whether claimers are to hear of this: there is something to claim and was nothing, or a delay or a lease ends sooner than they know.
 local was_empty, wake = false, false
+
+-- Whether it's known that nothing waited: then no owner has a turn, and no priority a lowest.
+local none_waits = false
 
 local function moment(at)
   return string.format('%.0f', at)
@@ -112,7 +114,7 @@ local function known_turns(key, packed)
 end
 
 local function turns_of(key)
-  return turns[key] or known_turns(key, call('HGET', owners, key))
+  return turns[key] or known_turns(key, not none_waits and call('HGET', owners, key))
 end
 
 local function read_turns(keys)
@@ -142,7 +144,7 @@ local lowest = {}
 local function lowest_of(score)
   local low = lowest[score]
   if low == nil then
-    local first = call('ZRANGE', waiting, score, score, 'BYSCORE', 'LIMIT', '0', '1')[1]
+    local first = not none_waits and call('ZRANGE', waiting, score, score, 'BYSCORE', 'LIMIT', '0', '1')[1]
     low = first and parse('>I6', first) or false
     lowest[score] = low
   end
@@ -211,7 +213,7 @@ local function stop_waiting(id, record)
     end
   end
   call('ZREM', waiting, member)
-  lowest = {}
+  lowest, none_waits = {}, false
 end
 
 -- Lets those wait whose lease or delay is over; not too many in one call, some milliseconds' work.
@@ -262,9 +264,10 @@ end
 
 -- Writes what is left, and wakes claimers.
 local function finish()
+  local waits = #served > 0
   flush()
   write_turns()
-  if wake or was_empty and call('ZCARD', waiting) > 0 then
+  if wake or was_empty and (waits or call('EXISTS', waiting) == 1) then
     call('PUBLISH', ARGV[1], '')
   end
 end

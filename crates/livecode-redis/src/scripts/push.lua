@@ -7,9 +7,10 @@
 --
 -- Gives back the places of those pushes, from 1, that found no room.
 tick()
+-- Jobs for which lists do as well as tables.
+local SHORT = 10
 local most = tonumber(ARGV[2])
-local size = mend()
-local is_new = size == 0
+local size = call('HLEN', jobs)
 
 local ids, keys, seen = {}, {}, {}
 local function each_push(act)
@@ -33,9 +34,27 @@ each_push(function(_, first, last)
     end
   end
 end)
-local known = read(jobs, ids)
-read_turns(keys)
+-- Where there's nothing it isn't looked for.
+local known = size > 0 and read(jobs, ids) or {}
+for _, id in ipairs(ids) do
+  if known[id] then
+    if mend() then
+      known, size = {}, 0
+    end
+    break
+  end
+end
+if size == 0 then
+  -- What is there all the same is of jobs that were thrown away.
+  call('UNLINK', waiting, times, owners)
+  was_empty, none_waits = true, true
+elseif call('ZCARD', waiting) == 0 then
+  was_empty, none_waits = true, true
+else
+  read_turns(keys)
+end
 
+local before = size
 local brought = pack('>I5', call('INCR', arrivals))
 local since = '2' .. now_text
 local ends
@@ -58,7 +77,7 @@ end
 local function add(id, job)
   local arrival, rest = brought .. sub(job, 26, 28), sub(job, 29)
   if byte(job, 17) == 0 then
-    wait(id, turns[sub(job, 33)], nil, arrival, rest, 'W', since)
+    wait(id, turns_of(sub(job, 33)), nil, arrival, rest, 'W', since)
   else
     local over = now + parse('>I8', job, 18)
     write_record(id, '\0\0\0\0\0\0' .. arrival .. rest .. 'D', moment(DELAYED + over))
@@ -99,7 +118,7 @@ each_push(function(place, first, last)
   end
 end)
 finish()
-if is_new then
+if before < SHORT and before + #ids >= SHORT then
   -- A short hash or set is a list that is read from one end to the other, which for a hundred jobs takes longer than a table. A long
   -- name makes tables of them, which they stay as long as something is in them.
   local long = string.rep('-', 65)

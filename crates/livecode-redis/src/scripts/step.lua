@@ -18,7 +18,6 @@ if extensions + claims > 0 then
   tick()
 end
 if claims > 0 then
-  mend()
   advance()
 end
 local ids = {}
@@ -129,6 +128,7 @@ if wanted > 0 then
 end
 if claims > 0 and (wanted == 0 or #taken < wanted) then
   flush()
+  mend()
   local sooner = math.min(first_of(0), first_of(DELAYED))
   next = sooner < math.huge and math.max(sooner - now, 0) or -1
 end

@@ -40,7 +40,7 @@ for place in ('/work', '/tmp', '/dev/shm'):
         paths += [os.path.join(directory, name) for name in names + files]
     for path in sorted(paths):
         found = os.lstat(path)
-        line = [ascii(path), oct(found.st_mode), found.st_uid, found.st_gid]
+        line = [ascii(path), oct(found.st_mode), found.st_uid == os.getuid(), found.st_gid == os.getgid()]
         if stat.S_ISLNK(found.st_mode): line.append(os.readlink(path))
         if stat.S_ISREG(found.st_mode):
             line += [found.st_nlink, found.st_size]
