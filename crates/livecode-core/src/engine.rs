@@ -51,6 +51,8 @@ const PRUNE_BATCH: usize = 50;
 pub struct Engine {
     parts: Arc<Parts>,
     owner: Option<Owner>,
+    /// Whether others' records exist all the same.
+    sees_all: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +93,7 @@ impl Engine {
                 look: Arc::default(),
             }),
             owner: None,
+            sees_all: true,
         }
     }
 
@@ -127,7 +130,27 @@ impl Engine {
     /// A view through which only `owner`'s records exist, and what is made is `owner`'s.
     #[must_use]
     pub fn for_owner(&self, owner: Owner) -> Self {
-        Self { parts: self.parts.clone(), owner: Some(owner) }
+        Self { parts: self.parts.clone(), owner: Some(owner), sees_all: false }
+    }
+
+    /// A view through which all records exist, and what is made is `owner`'s; what is run in another's session is that one's.
+    ///
+    /// ```
+    /// # use livecode_core::*;
+    /// # use std::sync::Arc;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let engine = Engine::new(Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()));
+    /// let session = engine.for_owner(Owner::new("alice")?).create_session(Edit::default()).await?;
+    /// let admin = engine.for_admin(Owner::new("root")?);
+    /// assert_eq!(admin.session(session.id).await?.owner, Owner::new("alice")?);
+    /// assert_eq!(admin.create_session(Edit::default()).await?.owner, Owner::new("root")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn for_admin(&self, owner: Owner) -> Self {
+        Self { parts: self.parts.clone(), owner: Some(owner), sees_all: true }
     }
 
     /// The languages that requests may name.
@@ -345,7 +368,7 @@ impl Engine {
 
     fn require_owner(&self, owner: &Owner, what: impl FnOnce() -> String) -> Result<()> {
         match &self.owner {
-            Some(own) if own != owner => Err(Error::not_found(what())),
+            Some(own) if own != owner && !self.sees_all => Err(Error::not_found(what())),
             Some(_) | None => Ok(()),
         }
     }

@@ -1,19 +1,22 @@
 //! The routes, and what all handlers share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
-    http::{HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{Next, from_fn},
     response::Response,
 };
 use livecode::{Engine, Runner, Sandbox};
+use tower::util::option_layer;
+use tower_http::cors::CorsLayer;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    events, executions, extract::MAX_BODY_BYTES, health, languages, languages::Toolchains, page,
-    problem::Problem, serve::Shutdown, sessions,
+    Auth, batch, events, executions, extract::MAX_BODY_BYTES, health, jobs, languages, languages::Toolchains,
+    openapi, page, problem::Problem, serve::Shutdown, sessions,
 };
 
 /// What all handlers share. Cheap to clone.
@@ -24,6 +27,8 @@ pub struct App {
     pub(crate) sandbox: Option<Arc<dyn Sandbox>>,
     pub(crate) shutdown: Shutdown,
     pub(crate) backends: [&'static str; 2],
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) origins: Vec<HeaderValue>,
 }
 
 impl App {
@@ -35,7 +40,23 @@ impl App {
             engine,
             shutdown,
             backends: ["memory"; 2],
+            auth: Arc::default(),
+            origins: Vec::new(),
         }
+    }
+
+    /// The same for callers who are known in this way.
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = Arc::new(auth);
+        self
+    }
+
+    /// The same for pages of these origins as well.
+    #[must_use]
+    pub fn origins(mut self, origins: Vec<HeaderValue>) -> Self {
+        self.origins = origins;
+        self
     }
 
     /// The same, calling store and queue so where their health is told.
@@ -51,32 +72,54 @@ impl App {
     }
 }
 
-/// The whole API, once more under `/api`, and the page.
+/// The whole API, once more under `/api`, its description, and the page.
 pub fn app(state: App) -> Router {
-    let api = Router::new()
+    let (api, description) = api().split_for_parts();
+    let description = openapi::complete(description, &state);
+    let api = api.merge(openapi::routes(&description)).merge(page::routes());
+    finish(api, state).merge(openapi::viewer(description))
+}
+
+/// All routes that are part of the API, with their descriptions.
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::base())
         .merge(sessions::routes())
         .merge(executions::routes())
+        .merge(batch::routes())
+        .merge(jobs::routes())
         .merge(events::routes())
         .merge(languages::routes())
         .merge(health::routes())
-        .merge(page::routes());
-    finish(api, state)
 }
 
 /// What a process that only runs programs answers: its health.
 pub fn worker_app(state: App) -> Router {
-    finish(health::routes(), state)
+    finish(health::routes().split_for_parts().0, state)
 }
 
 fn finish(routes: Router<App>, state: App) -> Router {
+    let cross_origin = (!state.origins.is_empty()).then(|| cross_origin(&state.origins));
     Router::new()
         .nest("/api", routes.clone())
         .merge(routes)
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(option_layer(cross_origin))
         .layer(from_fn(on_every_answer))
         .with_state(state)
+}
+
+/// Pages of these origins may ask as this server's own may. Credentials that a browser adds by itself aren't used here.
+fn cross_origin(origins: &[HeaderValue]) -> CorsLayer {
+    let expected =
+        ["authorization", "content-type", "idempotency-key", "if-match", "last-event-id", "x-api-key"];
+    CorsLayer::new()
+        .allow_origin(origins.to_vec())
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers(expected.map(HeaderName::from_static))
+        .expose_headers([header::ETAG, header::LINK, header::RETRY_AFTER])
+        .max_age(Duration::from_secs(600))
 }
 
 async fn unknown(uri: Uri) -> Problem {
@@ -94,6 +137,15 @@ async fn on_every_answer(request: Request, next: Next) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = next.run(request).await;
     tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), "answered");
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        // What a program wrote is never run where somebody opens it; the page has a policy of its own.
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
     response
 }

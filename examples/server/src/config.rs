@@ -6,19 +6,20 @@ use std::{
     time::Duration,
 };
 
-use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
-use livecode::{Ceiling, CompileCache, Error, Languages, Limits, Result, process::Warm};
+use axum::http::HeaderValue;
+use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use livecode::{Ceiling, CompileCache, Error, Languages, Limits, Owner, Result, process::Warm};
+use url::Url;
 
-use crate::{images, warm};
+use crate::{auth, images, warm};
 
 /// The HTTP API and the worker of livecode in one process.
 ///
 /// Each flag can be given as an environment variable by the name in its brackets; a flag wins.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "livecode-server", version)]
+#[command(name = "livecode-server", version, args_conflicts_with_subcommands = true)]
 pub struct Config {
-    /// Address and port to listen on (default: 127.0.0.1:3000). Anybody who reaches it can run programs: one that isn't
-    /// loopback needs ALLOW_ANONYMOUS=1
+    /// Address and port to listen on (default: 127.0.0.1:3000). One that isn't loopback needs AUTH, or ALLOW_ANONYMOUS=1
     #[arg(long, env, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
 
@@ -26,9 +27,26 @@ pub struct Config {
     #[arg(long, env)]
     pub port: Option<u16>,
 
-    /// Let everybody who can reach the address run programs
+    /// Let everybody who can reach the address run programs, without AUTH
     #[arg(long, env, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub allow_anonymous: bool,
+
+    /// How callers are known: none (they aren't), keys:FILE (API keys, which the subcommand keys makes) or jwt:FILE (tokens, signed
+    /// by a secret of at least 32 bytes, or by the keys of a JWKS: RS256, EdDSA, HS256). Files are read again when they change
+    #[arg(long, env, default_value = "none")]
+    pub auth: String,
+
+    /// With AUTH=jwt:FILE, the issuer that tokens must name (default: any)
+    #[arg(long, env, value_name = "ISS")]
+    pub jwt_issuer: Option<String>,
+
+    /// With AUTH=jwt:FILE, the audience that tokens must name (default: any)
+    #[arg(long, env, value_name = "AUD")]
+    pub jwt_audience: Option<String>,
+
+    /// The origins, such as https://example.org, whose pages may ask this server, after commas (default: none but its own)
+    #[arg(long, env, value_name = "ORIGIN,...", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
 
     /// What this process does
     #[arg(long, env, value_enum, default_value_t = Role::All)]
@@ -127,6 +145,51 @@ pub struct Config {
     /// A TOML file with more languages, as `[[language]]` tables
     #[arg(long, env, value_name = "FILE")]
     pub languages: Option<PathBuf>,
+
+    /// What to do in place of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What there is to do in place of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Make, list and revoke API keys, for AUTH=keys:FILE; servers see it within a second
+    Keys {
+        /// The file, made where there is none
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+
+        /// What to do with it
+        #[command(subcommand)]
+        action: KeysAction,
+    },
+}
+
+/// What to do with a file of API keys.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeysAction {
+    /// Make a key and print it, once: the file has only its hash
+    Create {
+        /// Whose requests it is for: a user, a tenant, a service
+        #[arg(value_parser = owner)]
+        owner: Owner,
+
+        /// What they may do: user, or admin, who sees everybody's records and the metrics
+        #[arg(long, value_enum, default_value = "user")]
+        role: auth::Role,
+    },
+    /// Print id, role, time and owner of each key
+    List,
+    /// Make a key worthless
+    Revoke {
+        /// Its id: what stands between lck_ and the next _
+        id: String,
+    },
+}
+
+fn owner(text: &str) -> Result<Owner> {
+    Owner::new(text)
 }
 
 /// What a process does.
@@ -184,12 +247,13 @@ impl Config {
     /// Refuses what can't be right, with the variable, the reason and the remedy.
     pub fn check(&self) -> Result<()> {
         let address = self.address();
-        if !address.ip().is_loopback() && !self.allow_anonymous {
+        if !address.ip().is_loopback() && self.auth == "none" && !self.allow_anonymous {
             return Err(Error::invalid(format!(
-                "LISTEN is {address}, where others can reach it, and whoever does can run programs: set \
+                "LISTEN is {address}, where others can reach it, and whoever does can run programs: set AUTH, or \
                  ALLOW_ANONYMOUS=1 if that is meant, or listen on 127.0.0.1"
             )));
         }
+        self.allowed_origins()?;
         self.warm()?;
         self.images()?;
         let within_one_process = self.database()? == Database::Memory || self.queue()? == QueueKind::Memory;
@@ -239,6 +303,20 @@ impl Config {
                 "QUEUE_URL is not a queue known here: set database, redis://HOST or memory:",
             )),
         }
+    }
+
+    /// The origins whose pages may ask.
+    pub fn allowed_origins(&self) -> Result<Vec<HeaderValue>> {
+        let origin = |text: &String| {
+            let is_origin = Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == *text);
+            HeaderValue::from_str(text).ok().filter(|_| is_origin).ok_or_else(|| {
+                Error::invalid(format!(
+                    "CORS_ORIGINS has '{text}', which is no origin: write the scheme and the host, and the port where it isn't \
+                     the usual one, in lower case and without a path, as https://example.org"
+                ))
+            })
+        };
+        self.cors_origins.iter().map(origin).collect()
     }
 
     /// What people call the store and the queue.

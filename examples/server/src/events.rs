@@ -3,42 +3,64 @@
 use std::time::Duration;
 
 use axum::{
-    Router, extract,
     http::{HeaderMap, HeaderName, StatusCode},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event as Message, KeepAlive},
     },
-    routing::get,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::{StreamExt, stream};
 use livecode::{Error, Event, EventKind, ExecutionId, Output, Result, Seq, State, Stdio};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     App,
+    auth::Caller,
     executions::record,
     extract::{Id, Params},
+    openapi,
     problem::Problem,
 };
 
 /// Proxies close what is silent for longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/executions/{id}/events", get(follow))
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(follow))
 }
 
 /// `?last_event_id=` for a first request; a browser that reconnects sends the header, which wins.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Resume {
+    /// The event after which to begin, where the header can't be sent.
+    #[param(pattern = "^[0-9]{1,18}$")]
     last_event_id: Option<String>,
 }
 
+/// Follow an execution
+///
+/// Server-sent events: `status`, `stdout`, `stderr`, and `end` with the whole record, after which the stream closes.
+#[utoipa::path(
+    get,
+    path = "/executions/{id}/events",
+    tag = "executions",
+    params(
+        ("id" = openapi::Id, Path, description = "The execution"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The event after which to begin", pattern = "^[0-9]{1,18}$"),
+        Resume,
+    ),
+    responses(
+        (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "The caller has seen the end"),
+    ),
+)]
 async fn follow(
-    extract::State(app): extract::State<App>,
+    Caller(app): Caller,
     Id(id): Id<ExecutionId>,
     Params(resume): Params<Resume>,
     headers: HeaderMap,

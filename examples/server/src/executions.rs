@@ -3,22 +3,25 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
-    Json, Router,
+    Json,
     body::Bytes,
-    extract::{OriginalUri, State},
+    extract::OriginalUri,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use livecode::{
     Accepted, Captured, Edit, ErrorType, Execution, ExecutionId, ExecutionSpec, LimitRequest, Result,
     Revision, RunOptions, SessionId, State as Status, Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     App,
+    auth::Caller,
     extract::{Body, Id, Paging, Params},
+    openapi,
     problem::Problem,
     sessions::{FileMember, files},
 };
@@ -32,41 +35,63 @@ const CANCEL_WAIT: Duration = Duration::from_secs(2);
 /// A page of history ends with the record whose output goes over this, whatever its limit.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/executions", post(run_program))
-        .route("/executions/{id}", get(read))
-        .route("/executions/{id}/cancel", post(cancel))
-        .route("/executions/{id}/stdout", get(stdout))
-        .route("/executions/{id}/stderr", get(stderr))
-        .route("/executions/sessions/{id}", get(history))
-        .route("/code-sessions/{id}/executions", get(history))
-        .route("/code-sessions/{id}/run", post(run_session))
-        .route("/sessions/{id}/run", post(run_session))
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(run_program))
+        .routes(routes!(read))
+        .routes(routes!(cancel))
+        .routes(routes!(stdout))
+        .routes(routes!(stderr))
+        .routes(routes!(history))
+        .routes(routes!(history_by_its_other_name))
+        .routes(routes!(run_session))
+        .routes(routes!(run_session_by_its_other_name))
 }
 
 /// A program to run and all it's given; in a session its source is there already.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
-struct RunRequest {
-    language: Option<String>,
+pub(crate) struct RunRequest {
+    /// The name of a language or one of its aliases; in a session it's saved first.
+    #[schema(value_type = Option<openapi::Language>)]
+    pub(crate) language: Option<String>,
+    /// The entry file; in a session it's saved first.
     #[serde(alias = "sourceCode", alias = "code")]
-    source_code: Option<String>,
-    files: Option<Vec<FileMember>>,
-    stdin: Option<String>,
+    #[schema(value_type = Option<openapi::SourceCode>)]
+    pub(crate) source_code: Option<String>,
+    /// All other files; in a session they're saved first.
+    #[schema(max_items = 100)]
+    pub(crate) files: Option<Vec<FileMember>>,
+    /// What the program reads from its standard input.
+    pub(crate) stdin: Option<String>,
+    /// What the program is called with.
+    #[schema(value_type = Option<Vec<openapi::Argument>>)]
     args: Option<Vec<String>>,
+    /// Variables of its environment: names without `=`.
+    #[schema(value_type = Option<openapi::Environment>)]
     env: Option<BTreeMap<String, String>>,
+    #[schema(value_type = Option<openapi::Limits>)]
     limits: Option<LimitRequest>,
+    /// As `limits`, for the compiler.
+    #[schema(value_type = Option<openapi::Limits>)]
     compile_limits: Option<LimitRequest>,
+    /// Not to be started earlier than in so many milliseconds.
+    #[schema(maximum = 86_400_000)]
     delay_ms: Option<u64>,
+    /// Higher is served first.
     priority: Option<i16>,
+    /// How long the answer may be held back for the end, in milliseconds; in a batch it has no meaning.
+    #[schema(maximum = 60_000)]
     wait_ms: Option<u64>,
+    /// As the header `Idempotency-Key`, which wins: for the programs of a batch.
+    #[schema(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    idempotency_key: Option<String>,
 }
 
 impl RunRequest {
-    fn options(&self, headers: &HeaderMap) -> Result<RunOptions, Problem> {
+    pub(crate) fn options(&self, headers: &HeaderMap) -> Result<RunOptions, Problem> {
         let key = match headers.get("idempotency-key").map(|value| value.to_str()) {
-            None => None,
+            None => self.idempotency_key.clone(),
             Some(Ok(key)) => Some(key.to_owned()),
             Some(Err(_)) => {
                 return Err(Problem::invalid(vec![
@@ -81,6 +106,24 @@ impl RunRequest {
         })
     }
 
+    /// The program, where it's whole.
+    pub(crate) fn program(mut self) -> Result<ExecutionSpec, Problem> {
+        let (language, source_code) = match (self.language.take(), self.source_code.take()) {
+            (Some(language), Some(source_code)) => (language, source_code),
+            (language, source_code) => {
+                let members = [("language", language.is_none()), ("source_code", source_code.is_none())];
+                let absent = members.into_iter().filter(|(_, absent)| *absent);
+                return Err(Problem::invalid(
+                    absent.map(|(member, _)| format!("{member} is required")).collect(),
+                ));
+            }
+        };
+        let mut spec = ExecutionSpec::new(language, source_code);
+        spec.files = files(self.files.take().unwrap_or_default())?;
+        self.fill(&mut spec);
+        Ok(spec)
+    }
+
     /// Puts in what isn't source.
     fn fill(self, spec: &mut ExecutionSpec) {
         spec.stdin = self.stdin.unwrap_or_default().into();
@@ -92,8 +135,11 @@ impl RunRequest {
 }
 
 /// `?wait_ms=`: how long the answer may be held back.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Wait {
+    /// How long the answer may be held back for the end, in milliseconds.
+    #[param(maximum = 60_000)]
     wait_ms: Option<u64>,
 }
 
@@ -108,8 +154,24 @@ impl Wait {
     }
 }
 
+/// Run a session's source
+///
+/// Queues it; what the body brings of the source is saved first. The body is optional. With `wait_ms` the answer is the record, where
+/// the program has ended by then.
+#[utoipa::path(
+    post,
+    path = "/code-sessions/{id}/run",
+    tag = "sessions",
+    params(("id" = openapi::Id, Path, description = "The session"), openapi::IdempotencyKey, Wait),
+    request_body = Option<RunRequest>,
+    responses(
+        (status = 202, description = "Accepted: it will run and reach its end", body = Receipt),
+        (status = 200, description = "With a key that was used before: that execution; with wait_ms: the finished record", body = openapi::ReceiptOrRecord),
+        (status = 409, description = "The session is closed, or the key was used for a different program"),
+    ),
+)]
 async fn run_session(
-    State(app): State<App>,
+    Caller(app): Caller,
     Id(id): Id<SessionId>,
     Params(wait): Params<Wait>,
     headers: HeaderMap,
@@ -128,37 +190,46 @@ async fn run_session(
     Ok(answer(&app, accepted, wait).await)
 }
 
+/// Run a program
+///
+/// One that belongs to no session. With `wait_ms` the answer is the record, where the program has ended by then.
+#[utoipa::path(
+    post,
+    path = "/executions",
+    tag = "executions",
+    params(openapi::IdempotencyKey, Wait),
+    request_body = openapi::ProgramRequest,
+    responses(
+        (status = 202, description = "Accepted: it will run and reach its end", body = Receipt),
+        (status = 200, description = "With a key that was used before: that execution; with wait_ms: the finished record", body = openapi::ReceiptOrRecord),
+        (status = 409, description = "The key was used for a different program"),
+    ),
+)]
 async fn run_program(
-    State(app): State<App>,
+    Caller(app): Caller,
     Params(wait): Params<Wait>,
     headers: HeaderMap,
-    Body(mut body): Body<RunRequest>,
+    Body(body): Body<RunRequest>,
 ) -> Result<Response, Problem> {
     app.shutdown.refuse_while_draining()?;
     let wait = wait.or(body.wait_ms)?;
     let options = body.options(&headers)?;
-    let (language, source_code) = match (body.language.take(), body.source_code.take()) {
-        (Some(language), Some(source_code)) => (language, source_code),
-        (language, source_code) => {
-            let members = [("language", language.is_none()), ("source_code", source_code.is_none())];
-            let absent = members.into_iter().filter(|(_, absent)| *absent);
-            return Err(Problem::invalid(
-                absent.map(|(member, _)| format!("{member} is required")).collect(),
-            ));
-        }
-    };
-    let mut spec = ExecutionSpec::new(language, source_code);
-    spec.files = files(body.files.take().unwrap_or_default())?;
-    body.fill(&mut spec);
-    let accepted = app.engine.run(spec, options).await?;
+    let accepted = app.engine.run(body.program()?, options).await?;
     Ok(answer(&app, accepted, wait).await)
 }
 
-#[derive(Serialize)]
-struct Receipt {
+/// What was accepted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Receipt {
+    #[schema(value_type = openapi::Id)]
     execution_id: ExecutionId,
+    #[schema(value_type = openapi::Status)]
     status: Status,
+    /// Null for a program that belongs to no session.
+    #[schema(value_type = Option<openapi::Id>)]
     session_id: Option<SessionId>,
+    /// Of the session's source, that is run.
+    #[schema(value_type = Option<u64>)]
     revision: Option<Revision>,
 }
 
@@ -205,8 +276,16 @@ async fn wait_for(app: &App, id: ExecutionId, wait: Duration) -> Result<Executio
     }
 }
 
+/// Read an execution
+#[utoipa::path(
+    get,
+    path = "/executions/{id}",
+    tag = "executions",
+    params(("id" = openapi::Id, Path, description = "The execution"), Wait),
+    responses((status = 200, description = "The record; with wait_ms as soon as it has ended, or when the time is up", body = Record)),
+)]
 async fn read(
-    State(app): State<App>,
+    Caller(app): Caller,
     Id(id): Id<ExecutionId>,
     Params(wait): Params<Wait>,
 ) -> Result<Json<Record>, Problem> {
@@ -214,17 +293,43 @@ async fn read(
     Ok(Json(record(&app, execution).await?))
 }
 
-async fn cancel(State(app): State<App>, Id(id): Id<ExecutionId>) -> Result<Json<Record>, Problem> {
+/// Cancel an execution
+///
+/// When it has ended already nothing changes.
+#[utoipa::path(
+    post,
+    path = "/executions/{id}/cancel",
+    tag = "executions",
+    params(("id" = openapi::Id, Path, description = "The execution")),
+    responses((status = 200, description = "The record, which usually shows the end", body = Record)),
+)]
+async fn cancel(Caller(app): Caller, Id(id): Id<ExecutionId>) -> Result<Json<Record>, Problem> {
     app.engine.cancel(id).await?;
     let execution = wait_for(&app, id, CANCEL_WAIT).await?;
     Ok(Json(record(&app, execution).await?))
 }
 
-async fn stdout(State(app): State<App>, Id(id): Id<ExecutionId>) -> Result<Response, Problem> {
+/// Read standard output, byte for byte
+#[utoipa::path(
+    get,
+    path = "/executions/{id}/stdout",
+    tag = "executions",
+    params(("id" = openapi::Id, Path, description = "The execution")),
+    responses((status = 200, description = "What the program has written so far", body = [u8], content_type = "application/octet-stream")),
+)]
+async fn stdout(Caller(app): Caller, Id(id): Id<ExecutionId>) -> Result<Response, Problem> {
     Ok(exact(app.engine.output(id).await?.stdout))
 }
 
-async fn stderr(State(app): State<App>, Id(id): Id<ExecutionId>) -> Result<Response, Problem> {
+/// Read standard error, byte for byte
+#[utoipa::path(
+    get,
+    path = "/executions/{id}/stderr",
+    tag = "executions",
+    params(("id" = openapi::Id, Path, description = "The execution")),
+    responses((status = 200, description = "What the program has written so far", body = [u8], content_type = "application/octet-stream")),
+)]
+async fn stderr(Caller(app): Caller, Id(id): Id<ExecutionId>) -> Result<Response, Problem> {
     Ok(exact(app.engine.output(id).await?.stderr))
 }
 
@@ -232,8 +337,18 @@ fn exact(bytes: Bytes) -> Response {
     ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
 }
 
+/// List a session's executions
+///
+/// Newest first; the header `Link` names the next page.
+#[utoipa::path(
+    get,
+    path = "/code-sessions/{id}/executions",
+    tag = "sessions",
+    params(("id" = openapi::Id, Path, description = "The session"), openapi::Page),
+    responses((status = 200, description = "A page of records", body = Vec<Record>)),
+)]
 async fn history(
-    State(app): State<App>,
+    Caller(app): Caller,
     OriginalUri(uri): OriginalUri,
     Id(id): Id<SessionId>,
     page: Paging<ExecutionId>,
@@ -258,33 +373,91 @@ async fn history(
     })
 }
 
+/// List a session's executions, by the name of older services
+#[utoipa::path(
+    get,
+    path = "/executions/sessions/{id}",
+    tag = "sessions",
+    params(("id" = openapi::Id, Path, description = "The session"), openapi::Page),
+    responses((status = 200, description = "A page of records", body = Vec<Record>)),
+)]
+async fn history_by_its_other_name(
+    caller: Caller,
+    uri: OriginalUri,
+    id: Id<SessionId>,
+    page: Paging<ExecutionId>,
+) -> Result<Response, Problem> {
+    history(caller, uri, id, page).await
+}
+
+/// Run a session's source, by the name of older services
+#[utoipa::path(
+    post,
+    path = "/sessions/{id}/run",
+    tag = "sessions",
+    params(("id" = openapi::Id, Path, description = "The session"), openapi::IdempotencyKey, Wait),
+    request_body = Option<RunRequest>,
+    responses(
+        (status = 202, description = "Accepted: it will run and reach its end", body = Receipt),
+        (status = 200, description = "With a key that was used before: that execution; with wait_ms: the finished record", body = openapi::ReceiptOrRecord),
+        (status = 409, description = "The session is closed, or the key was used for a different program"),
+    ),
+)]
+async fn run_session_by_its_other_name(
+    caller: Caller,
+    id: Id<SessionId>,
+    wait: Params<Wait>,
+    headers: HeaderMap,
+    body: Body<RunRequest>,
+) -> Result<Response, Problem> {
+    run_session(caller, id, wait, headers, body).await
+}
+
 /// An execution as clients see it. Every member is always there but `unprotected`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Record {
+    #[schema(value_type = openapi::Id)]
     execution_id: ExecutionId,
+    /// `execution_id`, by the name of older services.
+    #[schema(value_type = openapi::Id)]
     id: ExecutionId,
+    #[schema(value_type = Option<openapi::Id>)]
     session_id: Option<SessionId>,
+    /// Of the session's source.
+    #[schema(value_type = Option<u64>)]
     revision: Option<Revision>,
     language: String,
+    #[schema(value_type = openapi::Status)]
     status: Status,
+    /// Counts up where one of our machines failed; what a program does is no reason for another.
     attempt: u32,
+    /// So far; what isn't UTF-8 as U+FFFD.
     stdout: String,
+    /// So far; what isn't UTF-8 as U+FFFD.
     stderr: String,
     stdout_truncated: bool,
     stderr_truncated: bool,
     exit_code: Option<i32>,
     signal: Option<i32>,
+    /// Why it isn't a success; null as long as it may be one.
+    #[schema(value_type = Option<openapi::ErrorType>)]
     error_type: Option<ErrorType>,
     error_message: Option<String>,
+    /// What the compiler said, where there is one and it said something.
     compile_output: Option<String>,
+    /// The program's wall time alone.
     execution_time_ms: Option<u64>,
     cpu_time_ms: Option<u64>,
     memory_peak_bytes: Option<u64>,
+    #[schema(value_type = openapi::Moment)]
     created_at: Timestamp,
+    #[schema(value_type = Option<openapi::Moment>)]
     started_at: Option<Timestamp>,
+    #[schema(value_type = Option<openapi::Moment>)]
     completed_at: Option<Timestamp>,
-    /// The protections that were missing, where the host had lowered the bar.
+    /// The protections that were missing, where the host had lowered the bar; absent where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     unprotected: Vec<String>,
 }
 

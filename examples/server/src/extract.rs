@@ -97,28 +97,41 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let content_type = content_type(request.headers());
-        let bytes =
-            Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    format!("the body is larger than {MAX_BODY_BYTES} bytes"),
-                ),
-                status => Problem::new(status, format!("the body can't be read: {}", cause(&rejection))),
-            })?;
-        if bytes.is_empty() {
-            return parse(b"{}");
+        let body = read(request, state).await?;
+        parse(if body.is_empty() { b"{}" } else { &body })
+    }
+}
+
+/// The body as JSON, whatever its kind.
+pub(crate) async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+    match Json::from_bytes(&read(request, &()).await?) {
+        Ok(Json(value)) => Ok(value),
+        Err(rejection) => {
+            Err(Problem::invalid(vec![format!("the body can't be read: {}", cause(&rejection))]))
         }
-        match content_type {
-            Some(media) if is_json(&media) => parse(&bytes),
-            other => Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                format!(
-                    "the body's content type is {}: send application/json",
-                    other.as_deref().unwrap_or("absent")
-                ),
-            )),
-        }
+    }
+}
+
+/// The bytes of a body that says to be JSON, or is empty.
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    let content_type = content_type(request.headers());
+    let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than {MAX_BODY_BYTES} bytes"),
+        ),
+        status => Problem::new(status, format!("the body can't be read: {}", cause(&rejection))),
+    })?;
+    match content_type {
+        _ if bytes.is_empty() => Ok(bytes),
+        Some(media) if is_json(&media) => Ok(bytes),
+        other => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!(
+                "the body's content type is {}: send application/json",
+                other.as_deref().unwrap_or("absent")
+            ),
+        )),
     }
 }
 

@@ -3,30 +3,66 @@
 use std::time::Duration;
 
 use axum::{
-    Json, Router,
+    Json,
     extract::State,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use livecode::Result;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{App, problem::Problem};
 
 /// A part that takes longer to answer counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/health", get(live))
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(live)).routes(routes!(ready))
 }
 
-async fn live() -> Json<Value> {
-    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+/// That the server lives.
+#[derive(Serialize, ToSchema)]
+struct Live {
+    /// Always `ok`.
+    status: &'static str,
+    /// The server's.
+    version: &'static str,
 }
 
+/// Whether the server lives
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "service",
+    responses((status = 200, description = "It lives", body = Live)),
+)]
+async fn health() -> Json<Live> {
+    live().await
+}
+
+/// Whether the server lives, by the name of probes
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "service",
+    responses((status = 200, description = "It lives", body = Live)),
+)]
+async fn live() -> Json<Live> {
+    Json(Live { status: "ok", version: env!("CARGO_PKG_VERSION") })
+}
+
+/// Whether the server can do its work
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "service",
+    responses(
+        (status = 200, description = "Each part and how it is", body = Object),
+        (status = 503, description = "A part is down, or the server is ending"),
+    ),
+)]
 async fn ready(State(app): State<App>) -> Response {
     let [store_name, queue_name] = app.backends;
     let (store, queue) = tokio::join!(

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{Json, extract::State};
 use futures_util::future::join_all;
 use livecode::{ErrorKind, Languages, LimitRequest, Runner};
 use serde::Serialize;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::App;
+use crate::{App, openapi};
 
-pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/languages", get(list))
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list))
 }
 
 /// The version of each language by its name, or why it isn't available here.
@@ -57,7 +59,9 @@ impl Toolchains {
     }
 }
 
-#[derive(Serialize)]
+/// A language that requests may name.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LanguageEntry)]
 struct Entry {
     name: String,
     aliases: Vec<String>,
@@ -67,11 +71,20 @@ struct Entry {
     available: Option<bool>,
     version: Option<String>,
     unavailable_reason: Option<String>,
+    #[schema(value_type = openapi::Limits)]
     limits: LimitRequest,
     /// Null where nothing is compiled.
+    #[schema(value_type = Option<openapi::Limits>)]
     compile_limits: Option<LimitRequest>,
 }
 
+/// List the languages
+#[utoipa::path(
+    get,
+    path = "/languages",
+    tag = "service",
+    responses((status = 200, description = "Each with the version found here, or why it's not available", body = Vec<Entry>)),
+)]
 async fn list(State(app): State<App>) -> Json<Vec<Entry>> {
     let languages = app.engine.known_languages();
     let ceiling = app.engine.limits();

@@ -4,16 +4,21 @@
 //! the binary adds the wiring: [`Config`] and [`Parts`].
 
 #![forbid(unsafe_code)]
+#![expect(unused_qualifications, reason = "what utoipa makes of the handlers' attributes has some")]
 
 mod app;
+mod auth;
+mod batch;
 mod config;
 mod events;
 mod executions;
 mod extract;
 mod health;
 mod images;
+mod jobs;
 mod languages;
 mod local;
+mod openapi;
 mod page;
 mod parts;
 mod problem;
@@ -24,7 +29,8 @@ mod warm;
 
 pub use self::{
     app::{App, app, worker_app},
-    config::{Config, Database, Isolation, QueueKind, Role},
+    auth::{Auth, KeyEntry, KeyFile, Role as KeyRole},
+    config::{Command, Config, Database, Isolation, KeysAction, QueueKind, Role},
     parts::Parts,
     retention::prune_forever,
     serve::{Shutdown, serve},

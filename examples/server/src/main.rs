@@ -10,7 +10,10 @@ use std::{
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use livecode::{Engine, Error, Result, Worker};
-use livecode_server::{App, Config, Parts, Role, Shutdown, app, prune_forever, serve, worker_app};
+use livecode_server::{
+    App, Auth, Command, Config, KeyFile, KeysAction, Parts, Role, Shutdown, app, prune_forever, serve,
+    worker_app,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -22,6 +25,15 @@ const GRACE: Duration = Duration::from_secs(6);
 
 fn main() -> ExitCode {
     let config = Config::parse();
+    if let Some(command) = &config.command {
+        return match carry_out(command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("livecode-server: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Err(error) = config.check() {
         Config::command().error(ErrorKind::ValueValidation, error).exit();
     }
@@ -40,6 +52,27 @@ fn main() -> ExitCode {
     }
 }
 
+fn carry_out(Command::Keys { file, action }: &Command) -> Result<()> {
+    let file = KeyFile::new(file);
+    let mut out = std::io::stdout();
+    let written = match action {
+        KeysAction::Create { owner, role } => writeln!(out, "{}", file.create(owner.clone(), *role)?),
+        KeysAction::Revoke { id } => return file.revoke(id),
+        KeysAction::List => file.list()?.iter().try_for_each(|key| {
+            let role = serde_json::to_value(key.role).unwrap_or_default();
+            writeln!(
+                out,
+                "{}\t{}\t{}\t{}",
+                key.id,
+                role.as_str().unwrap_or_default(),
+                key.created_at,
+                key.owner
+            )
+        }),
+    };
+    written.map_err(|error| Error::unavailable("standard output can't be written").with_source(error))
+}
+
 fn start(config: &Config) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -53,13 +86,18 @@ fn start(config: &Config) -> Result<()> {
 
 async fn run(config: &Config) -> Result<()> {
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let auth = Auth::open(config)?;
     let Parts { store, queue, runner, containers } = Parts::open(config).await?;
     let engine = Engine::new(store.clone(), queue.clone())
         .languages(config.known_languages()?)
         .ceiling(config.ceiling())
         .max_queued(config.max_queued);
     let shutdown = Shutdown::default();
-    let state = App::new(engine.clone(), runner.clone(), shutdown.clone()).backends(config.backends()?);
+    let anonymous = !auth.is_required();
+    let state = App::new(engine.clone(), runner.clone(), shutdown.clone())
+        .backends(config.backends()?)
+        .auth(auth)
+        .origins(config.allowed_origins()?);
     let listener = listen(config).await?;
     let router = match config.role {
         Role::All | Role::Api => app(state.clone()),
@@ -87,7 +125,7 @@ async fn run(config: &Config) -> Result<()> {
             None => draining.cancelled().await,
         }
     };
-    let ended = serve(listener, router, shutdown, workers, async {
+    let ended = serve(listener, router, anonymous, shutdown, workers, async {
         either(&mut terminate, &mut interrupt).await;
         // From here on a second one ends the process at once: whatever it leaves lapses or is swept.
         tokio::spawn(async move {

@@ -7,6 +7,7 @@ use axum::{
 };
 use livecode::{Error, ErrorKind};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How long a client that was told 503 waits, in seconds.
 const RETRY_AFTER: u64 = 1;
@@ -30,6 +31,11 @@ impl Problem {
     /// 400, with everything that is wrong.
     pub(crate) fn invalid(details: Vec<String>) -> Self {
         Self { details: details.clone(), ..Self::new(StatusCode::BAD_REQUEST, details.join("; ")) }
+    }
+
+    /// 401: the request says not, or not convincingly, who sends it.
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
     /// 503.
@@ -69,29 +75,48 @@ impl From<Error> for Problem {
     }
 }
 
-/// A problem on the wire.
-#[derive(Serialize)]
-struct Body<'a> {
+/// An answer that isn't a success (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Body<'a> {
+    /// Always `about:blank`: the status says it all.
     #[serde(rename = "type")]
     kind: &'a str,
+    /// What the status means.
     title: &'a str,
+    /// The status.
     status: u16,
+    /// A sentence that names the thing, the reason and the remedy.
     detail: &'a str,
-    // The names of older services.
+    /// `detail`, by the name of older services.
     error: &'a str,
+    /// `status`, by the name of older services.
     #[serde(rename = "statusCode")]
     status_code: u16,
+    /// `detail`, by the name of older services.
     message: &'a str,
+    /// What is wrong with the request, one sentence each; absent where it isn't about its content.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schema(required = false)]
     details: &'a [String],
     #[serde(flatten)]
-    extra: serde_json::Map<String, serde_json::Value>,
+    #[schema(ignore)]
+    extra: &'a serde_json::Map<String, serde_json::Value>,
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The body, where it's part of another.
+    pub(crate) fn into_json(self) -> serde_json::Value {
+        serde_json::to_value(self.body()).unwrap_or_default()
+    }
+
+    fn body(&self) -> Body<'_> {
         let status = self.status.as_u16();
-        let body = Body {
+        Body {
             kind: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status,
@@ -100,12 +125,21 @@ impl IntoResponse for Problem {
             status_code: status,
             message: &self.detail,
             details: &self.details,
-            extra: self.extra,
-        };
-        let mut response = (self.status, Json(body)).into_response();
+            extra: &self.extra,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"livecode\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
         }

@@ -50,7 +50,7 @@ impl Shutdown {
 /// workers drain (they are to stop by [`Shutdown::draining`]); the listener closes and event streams end; what is open
 /// is answered.
 ///
-/// On a loopback address it refuses with 403 what browsers ask on behalf of other sites' pages.
+/// Where callers are `anonymous`, on a loopback address it refuses with 403 what browsers ask on behalf of other sites' pages.
 ///
 /// # Errors
 ///
@@ -58,6 +58,7 @@ impl Shutdown {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    anonymous: bool,
     shutdown: Shutdown,
     workers: impl Future<Output = ()> + Send + 'static,
     signal: impl Future<Output = ()>,
@@ -65,8 +66,12 @@ pub async fn serve(
     let address = listener.local_addr();
     let address =
         address.map_err(|error| Error::internal("the listener has no address").with_source(error))?;
-    // Nobody signs in: who reaches the address is who may run programs. Elsewhere ALLOW_ANONYMOUS says that it's meant.
-    let router = if address.ip().is_loopback() { router.layer(from_fn(only_this_machine)) } else { router };
+    // Where nobody signs in, who reaches the address is who may run programs. Elsewhere ALLOW_ANONYMOUS says that it's meant.
+    let router = if anonymous && address.ip().is_loopback() {
+        router.layer(from_fn(only_this_machine))
+    } else {
+        router
+    };
     let stopping = shutdown.stopping.clone().cancelled_owned();
     let mut http = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopping).into_future());
     let mut workers = tokio::spawn(workers);

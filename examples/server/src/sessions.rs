@@ -1,37 +1,46 @@
 //! Sessions: make, read, autosave, close, and the autosave history.
 
 use axum::{
-    Json, Router,
-    extract::{OriginalUri, State},
+    Json,
+    extract::OriginalUri,
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use livecode::{Edit, Revision, Session, SessionId, SessionStatus, SourceFile, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     App,
+    auth::Caller,
     extract::{Body, Id, Number, Paging},
+    openapi,
     problem::Problem,
 };
 
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/code-sessions", axum::routing::post(create))
-        .route("/code-sessions/{id}", get(read).patch(save).delete(close))
-        .route("/code-sessions/{id}/revisions", get(revisions))
-        .route("/code-sessions/{id}/revisions/{n}", get(revision))
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(create))
+        .routes(routes!(read, save, close))
+        .routes(routes!(revisions))
+        .routes(routes!(revision))
 }
 
 /// A source to put into a session.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 struct SourceRequest {
+    /// The name of a language or one of its aliases; `python` where it isn't said.
+    #[schema(value_type = Option<openapi::Language>)]
     language: Option<String>,
+    /// The entry file; the language's template where it isn't said.
     #[serde(alias = "sourceCode", alias = "template_code", alias = "templateCode", alias = "code")]
+    #[schema(value_type = Option<openapi::SavedSource>)]
     source_code: Option<String>,
+    /// All other files.
+    #[schema(max_items = 100)]
     files: Option<Vec<FileMember>>,
 }
 
@@ -47,8 +56,9 @@ impl SourceRequest {
 }
 
 /// A file beside the entry file: its content as text, or as base64 where it isn't UTF-8.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct FileMember {
+    #[schema(value_type = openapi::FilePath)]
     path: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content: Option<String>,
@@ -88,16 +98,32 @@ pub(crate) fn files(members: Vec<FileMember>) -> Result<Vec<SourceFile>, Problem
     if details.is_empty() { Ok(files) } else { Err(Problem::invalid(details)) }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Created {
+    #[schema(value_type = openapi::Id)]
     session_id: SessionId,
+    #[schema(value_type = openapi::SessionStatus)]
     status: SessionStatus,
     language: String,
+    #[schema(value_type = u64)]
     revision: Revision,
+    #[schema(value_type = openapi::Moment)]
     created_at: Timestamp,
 }
 
-async fn create(State(app): State<App>, Body(body): Body<SourceRequest>) -> Result<Response, Problem> {
+/// Make a session
+///
+/// The body is optional.
+#[utoipa::path(
+    post,
+    path = "/code-sessions",
+    tag = "sessions",
+    request_body = Option<SourceRequest>,
+    responses(
+        (status = 201, description = "The session is active", body = Created),
+    ),
+)]
+async fn create(Caller(app): Caller, Body(body): Body<SourceRequest>) -> Result<Response, Problem> {
     let session = app.engine.create_session(body.edit(None)?).await?;
     let tag = etag(session.revision);
     let body = Created {
@@ -110,19 +136,36 @@ async fn create(State(app): State<App>, Body(body): Body<SourceRequest>) -> Resu
     Ok((StatusCode::CREATED, tag, Json(body)).into_response())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Whole {
+    #[schema(value_type = openapi::Id)]
     session_id: SessionId,
+    #[schema(value_type = openapi::SessionStatus)]
     status: SessionStatus,
     language: String,
     source_code: String,
     files: Vec<FileMember>,
+    #[schema(value_type = u64)]
     revision: Revision,
+    #[schema(value_type = openapi::Moment)]
     created_at: Timestamp,
+    #[schema(value_type = openapi::Moment)]
     updated_at: Timestamp,
 }
 
-async fn read(State(app): State<App>, Id(id): Id<SessionId>) -> Result<Response, Problem> {
+/// Read a session
+///
+/// With its source and revision, which is its `ETag` as well.
+#[utoipa::path(
+    get,
+    path = "/code-sessions/{id}",
+    tag = "sessions",
+    params(("id" = openapi::Id, Path, description = "The session")),
+    responses(
+        (status = 200, description = "The session", body = Whole),
+    ),
+)]
+async fn read(Caller(app): Caller, Id(id): Id<SessionId>) -> Result<Response, Problem> {
     let session = app.engine.session(id).await?;
     let tag = etag(session.revision);
     let body = Whole {
@@ -138,11 +181,15 @@ async fn read(State(app): State<App>, Id(id): Id<SessionId>) -> Result<Response,
     Ok((tag, Json(body)).into_response())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Saved {
+    #[schema(value_type = openapi::Id)]
     session_id: SessionId,
+    #[schema(value_type = openapi::SessionStatus)]
     status: SessionStatus,
+    #[schema(value_type = u64)]
     revision: Revision,
+    #[schema(value_type = openapi::Moment)]
     updated_at: Timestamp,
 }
 
@@ -157,8 +204,23 @@ impl From<Session> for Saved {
     }
 }
 
+/// Autosave
+///
+/// At least one of the members. Never executes.
+#[utoipa::path(
+    patch,
+    path = "/code-sessions/{id}",
+    tag = "sessions",
+    params(("id" = openapi::Id, Path, description = "The session"), ("If-Match" = Option<String>, Header, description = "The revision that it must still be at, in double quotes", pattern = "^\"[0-9]{1,18}\"$")),
+    request_body = SourceRequest,
+    responses(
+        (status = 200, description = "Saved; where nothing differs the revision stays", body = Saved),
+        (status = 409, description = "The session is closed"),
+        (status = 412, description = "The session is at another revision than If-Match says"),
+    ),
+)]
 async fn save(
-    State(app): State<App>,
+    Caller(app): Caller,
     Id(id): Id<SessionId>,
     headers: HeaderMap,
     Body(body): Body<SourceRequest>,
@@ -171,26 +233,54 @@ async fn save(
     Ok((etag(session.revision), Json(Saved::from(session))).into_response())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Closed {
+    #[schema(value_type = openapi::Id)]
     session_id: SessionId,
+    #[schema(value_type = openapi::SessionStatus)]
     status: SessionStatus,
 }
 
-async fn close(State(app): State<App>, Id(id): Id<SessionId>) -> Result<Json<Closed>, Problem> {
+/// Close a session
+///
+/// It and its history stay readable. Again: the same answer.
+#[utoipa::path(
+    delete,
+    path = "/code-sessions/{id}",
+    tag = "sessions",
+    params(("id" = openapi::Id, Path, description = "The session")),
+    responses(
+        (status = 200, description = "The session is inactive", body = Closed),
+    ),
+)]
+async fn close(Caller(app): Caller, Id(id): Id<SessionId>) -> Result<Json<Closed>, Problem> {
     let session = app.engine.close_session(id).await?;
     Ok(Json(Closed { session_id: session.id, status: session.status }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct RevisionEntry {
+    #[schema(value_type = u64)]
     revision: Revision,
     language: String,
+    #[schema(value_type = openapi::Moment)]
     saved_at: Timestamp,
 }
 
+/// List a session's revisions
+///
+/// The autosave history, newest first; the header `Link` names the next page.
+#[utoipa::path(
+    get,
+    path = "/code-sessions/{id}/revisions",
+    tag = "sessions",
+    params(("id" = openapi::Id, Path, description = "The session"), openapi::RevisionPage),
+    responses(
+        (status = 200, description = "A page of revisions", body = Vec<RevisionEntry>),
+    ),
+)]
 async fn revisions(
-    State(app): State<App>,
+    Caller(app): Caller,
     OriginalUri(uri): OriginalUri,
     Id(id): Id<SessionId>,
     page: Paging<Number>,
@@ -215,18 +305,33 @@ async fn revisions(
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct RevisionWhole {
+    #[schema(value_type = openapi::Id)]
     session_id: SessionId,
+    #[schema(value_type = u64)]
     revision: Revision,
     language: String,
     source_code: String,
     files: Vec<FileMember>,
+    #[schema(value_type = openapi::Moment)]
     saved_at: Timestamp,
 }
 
+/// Read a revision
+///
+/// With its source.
+#[utoipa::path(
+    get,
+    path = "/code-sessions/{id}/revisions/{n}",
+    tag = "sessions",
+    params(("id" = openapi::Id, Path, description = "The session"), ("n" = u64, Path, description = "The revision", minimum = 0)),
+    responses(
+        (status = 200, description = "The revision", body = RevisionWhole),
+    ),
+)]
 async fn revision(
-    State(app): State<App>,
+    Caller(app): Caller,
     Id(id): Id<SessionId>,
     Number(n): Number,
 ) -> Result<Json<RevisionWhole>, Problem> {

@@ -22,6 +22,10 @@ async fn help_lists_every_variable_with_its_default() {
     for (variable, default) in [
         ("LISTEN", "(default: 127.0.0.1:3000)"),
         ("PORT", ""),
+        ("AUTH", "[default: none]"),
+        ("JWT_ISSUER", "(default: any)"),
+        ("JWT_AUDIENCE", "(default: any)"),
+        ("CORS_ORIGINS", "(default: none but its own)"),
         ("ROLE", "[default: all]"),
         ("DATABASE_URL", "[default: sqlite://livecode.db]"),
         ("QUEUE_URL", "[default: database]"),
@@ -70,6 +74,11 @@ async fn what_cannot_be_right_is_refused_with_variable_reason_and_remedy() {
     for (environment, variable, remedy) in [
         (&[("LISTEN", "0.0.0.0:3000")][..], "LISTEN is 0.0.0.0:3000", "ALLOW_ANONYMOUS=1"),
         (&[("LISTEN", "everywhere")], "<ADDRESS:PORT>", "invalid socket address"),
+        (
+            &[("AUTH", "keys:/nowhere.json")],
+            "/nowhere.json",
+            "livecode-server keys --file /nowhere.json create OWNER",
+        ),
         (&[("PORT", "70000")], "--port <PORT>", "0..=65535"),
         (
             &[("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x")],

@@ -16,6 +16,7 @@ async fn listen(address: &str) -> u16 {
     tokio::spawn(serve(
         listener,
         server.router,
+        true,
         server.shutdown,
         std::future::pending(),
         std::future::pending(),

@@ -2,11 +2,16 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod auth;
+mod batch;
 mod binary;
+mod clients;
+mod contract;
 mod events;
 mod executions;
 mod fake;
 mod health;
+mod jobs;
 mod local;
 mod page;
 mod problems;

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     body::{Body, BodyDataStream},
-    http::{HeaderMap, Method, Request, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
 use livecode::{Ceiling, Engine, MemoryQueue, MemoryStore, Runner, Store, Worker};
-use livecode_server::{App, Shutdown, app};
+use livecode_server::{App, Auth, Shutdown, app};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -30,6 +30,10 @@ pub(crate) struct Setup {
     pub(crate) max_queued: u64,
     /// Without a worker everything stays queued.
     pub(crate) worker: bool,
+    /// How callers are known.
+    pub(crate) auth: Auth,
+    /// Whose pages may ask.
+    pub(crate) origins: Vec<HeaderValue>,
 }
 
 impl Default for Setup {
@@ -39,6 +43,8 @@ impl Default for Setup {
             ceiling: Ceiling::default(),
             max_queued: 1_000,
             worker: true,
+            auth: Auth::default(),
+            origins: Vec::new(),
         }
     }
 }
@@ -56,7 +62,8 @@ impl Setup {
             let draining = shutdown.draining();
             tokio::spawn(async move { worker.run(draining).await });
         }
-        Server { router: app(App::new(engine, Some(runner), shutdown.clone())), fake, shutdown }
+        let state = App::new(engine, Some(runner), shutdown.clone()).auth(self.auth).origins(self.origins);
+        Server { router: app(state), fake, shutdown }
     }
 }
 

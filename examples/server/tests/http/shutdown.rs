@@ -38,8 +38,14 @@ impl Running {
             let signal = signal.clone();
             async move { signal.notified().await }
         };
-        let serving =
-            tokio::spawn(serve(listener, server.router.clone(), server.shutdown.clone(), workers, on_signal));
+        let serving = tokio::spawn(serve(
+            listener,
+            server.router.clone(),
+            true,
+            server.shutdown.clone(),
+            workers,
+            on_signal,
+        ));
         Self { server, address, signal, drained, serving }
     }
 
@@ -130,6 +136,6 @@ async fn a_server_whose_workers_end_by_themselves_ends_with_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let never = std::future::pending();
     let (router, shutdown) = (server.router.clone(), server.shutdown.clone());
-    let error = serve(listener, router, shutdown, std::future::ready(()), never).await.unwrap_err();
+    let error = serve(listener, router, true, shutdown, std::future::ready(()), never).await.unwrap_err();
     assert!(error.to_string().contains("the workers ended by themselves"), "{error}");
 }
