@@ -44,7 +44,9 @@ impl Grading {
     /// Refuses what can't be judged; a program may write `output_bytes` to a stream.
     pub(crate) fn check(&self, output_bytes: u64) -> Result<()> {
         if self.tests.is_empty() {
-            return Err(Error::invalid("tests is empty: send a case, or leave tests out to run the program once"));
+            return Err(Error::invalid(
+                "tests is empty: send a case, or leave tests out to run the program once",
+            ));
         }
         if self.tests.len() > Self::MAX_TESTS {
             return Err(Error::invalid(format!(
@@ -128,7 +130,7 @@ pub enum Compare {
     /// `relative` times the expected one. A number is what Rust reads as a finite `f64`: `1`, `-.5`, `+1e-6`. Two integers of up
     /// to 38 digits are subtracted as such, everything else is reckoned as `f64`.
     Tolerance {
-        /// At least 0.
+        /// At least 0; one of the two is more, where it's asked for.
         #[serde(default)]
         absolute: f64,
         /// At least 0; a part of the expected number, so 0.01 is a hundredth.
@@ -171,6 +173,11 @@ impl Compare {
         let Self::Tolerance { absolute, relative } = *self else {
             return Ok(());
         };
+        if absolute == 0.0 && relative == 0.0 {
+            return Err(Error::invalid(
+                "compare.tolerance has neither an absolute nor a relative above 0: give one, or compare tokens",
+            ));
+        }
         for (name, value) in [("absolute", absolute), ("relative", relative)] {
             if !value.is_finite() || value < 0.0 {
                 return Err(Error::invalid(format!(

@@ -162,7 +162,9 @@ impl ExecutionSpec {
             return Ok(());
         };
         if !self.stdin.is_empty() {
-            return Err(Error::invalid("stdin is there beside tests: each case brings its own, so leave it out"));
+            return Err(Error::invalid(
+                "stdin is there beside tests: each case brings its own, so leave it out",
+            ));
         }
         grading.check(limits.output_bytes)
     }

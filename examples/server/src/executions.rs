@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use livecode::{
-    Accepted, Captured, Edit, ErrorType, Execution, ExecutionId, ExecutionSpec, LimitRequest, Result,
+    Accepted, Captured, Compare, Edit, ErrorType, Execution, ExecutionId, ExecutionSpec, LimitRequest, Result,
     Revision, RunOptions, SessionId, State as Status, Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     App,
     extract::{Body, Id, Paging, Params},
+    grading::{Grade, TestMember, grading},
     problem::Problem,
     sessions::{FileMember, files},
 };
@@ -58,6 +59,9 @@ struct RunRequest {
     env: Option<BTreeMap<String, String>>,
     limits: Option<LimitRequest>,
     compile_limits: Option<LimitRequest>,
+    tests: Option<Vec<TestMember>>,
+    compare: Option<Compare>,
+    stop_at_first_failure: Option<bool>,
     delay_ms: Option<u64>,
     priority: Option<i16>,
     wait_ms: Option<u64>,
@@ -88,6 +92,7 @@ impl RunRequest {
         spec.env = self.env.unwrap_or_default();
         spec.limits = self.limits.unwrap_or_default();
         spec.compile_limits = self.compile_limits.unwrap_or_default();
+        spec.grading = grading(self.tests, self.compare, self.stop_at_first_failure);
     }
 }
 
@@ -248,7 +253,7 @@ async fn history(
             break;
         }
         let record = record(&app, execution).await?;
-        bytes += record.stdout.len() + record.stderr.len();
+        bytes += record.stdout.len() + record.stderr.len() + record.grade.output_bytes();
         records.push(record);
     }
     let link = records.last().filter(|_| records.len() < found).map(|last| page.next(uri.path(), last.id));
@@ -286,6 +291,8 @@ pub(crate) struct Record {
     /// The protections that were missing, where the host had lowered the bar.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unprotected: Vec<String>,
+    #[serde(flatten)]
+    grade: Grade,
 }
 
 impl Record {
@@ -317,6 +324,7 @@ impl Record {
             started_at: execution.started_at,
             completed_at: execution.completed_at,
             unprotected: outcome.map(|outcome| outcome.unprotected.clone()).unwrap_or_default(),
+            grade: outcome.into(),
         }
     }
 }

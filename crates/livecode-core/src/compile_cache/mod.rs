@@ -206,7 +206,8 @@ impl CompileCache {
         let mut outcome = self.sandbox.run(&program, io, cancel).await?;
         let artifact = outcome.artifact.take();
         let size = |artifact: &Artifact| artifact.as_bytes().len() as u64;
-        outcome.artifact = artifact.clone().filter(|artifact| asked.is_some_and(|most| size(artifact) <= most));
+        outcome.artifact =
+            artifact.clone().filter(|artifact| asked.is_some_and(|most| size(artifact) <= most));
         // A step may succeed and leave nothing that can be run, which is a compile error all the same.
         let succeeded = !matches!(outcome.termination, Termination::CompileFailed { .. });
         if let Some(artifact) = artifact.filter(|artifact| succeeded && size(artifact) <= own) {

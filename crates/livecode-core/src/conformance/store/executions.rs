@@ -9,8 +9,8 @@ use super::{
     start, stdout,
 };
 use crate::{
-    Captured, CaseResult, Change, ErrorKind, Excerpt, Execution, ExecutionId, Inserted, ListQuery, Outcome, Seq, SessionId, Store,
-    Termination, Usage, Verdict,
+    Captured, CaseResult, Change, ErrorKind, Excerpt, Execution, ExecutionId, Inserted, ListQuery, Outcome,
+    Seq, SessionId, Store, Termination, Usage, Verdict,
 };
 
 fn terminations() -> Vec<Termination> {
