@@ -11,8 +11,8 @@ use axum::{
     routing::{get, post},
 };
 use livecode::{
-    Accepted, Captured, Compare, Edit, ErrorType, Execution, ExecutionId, ExecutionSpec, LimitRequest, Result,
-    Revision, RunOptions, SessionId, State as Status, Timestamp,
+    Accepted, Captured, Compare, Edit, ErrorType, Execution, ExecutionId, ExecutionSpec, LimitRequest,
+    Result, Revision, RunOptions, SessionId, State as Status, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 

@@ -6,6 +6,7 @@ mod binary;
 mod events;
 mod executions;
 mod fake;
+mod grading;
 mod health;
 mod local;
 mod page;
