@@ -130,6 +130,11 @@ fn a_program_is_compiled_once_unless_the_operator_says_otherwise() {
             |_| server.run(&json!({ "language": "lottery", "source_code": "x" }))["stdout"].to_string();
         let drawn: HashSet<String> = (0..3).map(draw).collect();
         assert_eq!(drawn.len(), draws, "{drawn:?}");
+        // Test cases of one program are drawn once in any case.
+        let tests = json!([{ "expected_stdout": "" }, { "expected_stdout": "" }, { "expected_stdout": "" }]);
+        let record = server.run(&json!({ "language": "lottery", "source_code": "y", "tests": tests }));
+        let drawn: HashSet<_> = verdicts(&record).into_iter().collect();
+        assert_eq!(drawn.len(), 1, "{record}");
         server.kill();
     }
 }

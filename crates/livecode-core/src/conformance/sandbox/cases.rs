@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::{millis, programs::compiled, python};
-use crate::{
-    CompileCache, ExecutionSpec, Grading, Outcome, Runner, Sandbox, Termination, TestCase, Verdict,
-};
+use crate::{CompileCache, ExecutionSpec, Grading, Outcome, Runner, Sandbox, Termination, TestCase, Verdict};
 
 /// Does what its input says, and tells whether an earlier run has left anything.
 const OBEYS: &str = "
