@@ -61,6 +61,7 @@ fn numbers_may_differ_by_either_tolerance_and_words_may_not() {
         (tolerance(9.0, 9.0), "nan", "nan", true),
         (tolerance(9.0, 9.0), "1e999", "inf", false),
         (tolerance(9.0, 9.0), "inf", "inf", true),
+        (tolerance(9.0, 9.0), "inf", "5", false),
         // One `f64`, and two integers.
         (tolerance(0.5, 0.0), "9007199254740992", "9007199254740993", false),
         (tolerance(1.0, 0.0), "9007199254740992", "9007199254740993", true),

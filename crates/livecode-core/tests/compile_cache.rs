@@ -20,6 +20,8 @@ struct Compiler {
     /// None where it can't tell.
     identity: Mutex<Option<String>>,
     is_missing: bool,
+    /// Zeros beside the rest of what it leaves.
+    zeros: usize,
 }
 
 #[async_trait]
@@ -33,7 +35,7 @@ impl Sandbox for Compiler {
         let keeps = matches!(program.reuse, Reuse::Keep { .. });
         Ok(Outcome {
             compile_output: program.compile.as_ref().map(|_| "a warning".into()),
-            artifact: keeps.then(|| Artifact::new(&b"left"[..])),
+            artifact: keeps.then(|| Artifact::new([&b"left"[..], &vec![0; self.zeros]].concat())),
             ..Outcome::new(Termination::Exited { code: 0 })
         })
     }
@@ -159,6 +161,11 @@ async fn who_asks_for_an_artifact_gets_it_whether_it_was_kept_or_made() {
     let cache = CompileCache::shared(compiler.clone()).max_bytes(0);
     assert_eq!(run(&cache, &keep(4)).await.unwrap().artifact, left);
     assert_eq!((cache.stats().entries, compiler.reuses().pop()), (0, Some(Reuse::Keep { max_bytes: 4 })));
+    // So does one for which it's too large.
+    let identity = Mutex::new(Some("1".into()));
+    let cache = CompileCache::new(Compiler { identity, zeros: 4096, ..Compiler::default() }).max_bytes(8192);
+    assert!(run(&cache, &keep(1 << 20)).await.unwrap().artifact.is_some());
+    assert_eq!(cache.stats().entries, 0);
 }
 
 #[tokio::test]
