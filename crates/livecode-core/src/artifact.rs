@@ -28,7 +28,8 @@ impl fmt::Debug for Artifact {
     }
 }
 
-/// What becomes of the work of compile steps: the [`CompileCache`](crate::CompileCache)'s to say.
+/// What becomes of the work of compile steps: the [`CompileCache`](crate::CompileCache)'s to say, and a
+/// [`Runner`](crate::Runner)'s that runs one program for many test cases.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Reuse {
     /// Nothing: it goes with the run.

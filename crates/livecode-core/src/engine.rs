@@ -379,7 +379,7 @@ impl Engine {
         self.parts.ceiling.check_source(&source_code)?;
         let files = edit.files.unwrap_or_else(|| source.files.clone());
         SourceFile::check_all(&files, &language.file_name)?;
-        ExecutionSpec::check_total(&source_code, &files, &[])?;
+        ExecutionSpec::check_total(&source_code, &files, 0)?;
         Ok(Source { language: language.name.clone(), source_code, files })
     }
 }

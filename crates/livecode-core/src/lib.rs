@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod event;
 mod execution;
+mod grading;
 mod id;
 mod language;
 mod limits;
@@ -37,6 +38,7 @@ pub use self::{
     error::{Error, ErrorKind, Result},
     event::{Event, EventKind, Output, Seq, Stdio},
     execution::{Change, Execution},
+    grading::{CaseResult, Compare, Excerpt, Grading, TestCase, Verdict},
     id::{ExecutionId, Owner, SessionId},
     language::{Language, Languages},
     limits::{Ceiling, LimitRequest, Limits},

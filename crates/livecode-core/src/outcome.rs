@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Artifact, Transition};
+use crate::{Artifact, CaseResult, Transition};
 
 /// What became of a program that a sandbox ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,10 @@ pub struct Outcome {
     /// Protections that were missing, each with the reason, because the host had lowered the bar.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unprotected: Vec<String>,
+    /// What became of each test case of [`ExecutionSpec::grading`](crate::ExecutionSpec::grading), in that order; empty where
+    /// there were none. [`Outcome::usage`] is then the sum of their times and the most of their memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<CaseResult>,
     /// What [`Program::collect`](crate::Program::collect) asked for, in that order. No part of a record: for hosts of a
     /// [`Runner`](crate::Runner) alone.
     #[serde(skip)]
@@ -58,12 +62,23 @@ impl Outcome {
             stdout_truncated: false,
             stderr_truncated: false,
             unprotected: Vec::new(),
+            cases: Vec::new(),
             files: Vec::new(),
             artifact: None,
         }
     }
 
-    /// Whether the program exited with status 0.
+    /// The points that its test cases earned; 0 where there were none.
+    pub fn points(&self) -> u64 {
+        self.cases.iter().map(|case| u64::from(case.points)).sum()
+    }
+
+    /// The points that its test cases were worth.
+    pub fn max_points(&self) -> u64 {
+        self.cases.iter().map(|case| u64::from(case.max_points)).sum()
+    }
+
+    /// Whether the program exited with status 0; of test cases [`Outcome::cases`] tells.
     pub fn is_success(&self) -> bool {
         self.termination == Termination::Exited { code: 0 }
     }
@@ -123,13 +138,15 @@ pub enum Termination {
     },
     /// Somebody asked for the end while it was running.
     Cancelled,
+    /// It was run for its test cases, and how each ended is in [`Outcome::cases`].
+    Graded,
 }
 
 impl Termination {
     /// The arrow of the state machine that this end takes.
     pub fn transition(&self) -> Transition {
         match self {
-            Self::Exited { code: 0 } => Transition::Complete,
+            Self::Exited { code: 0 } | Self::Graded => Transition::Complete,
             Self::Exited { .. }
             | Self::Signaled { .. }
             | Self::CompileFailed { .. }
@@ -142,10 +159,10 @@ impl Termination {
         }
     }
 
-    /// The name of the error for clients; none for exit status 0.
+    /// The name of the error for clients; none for exit status 0 and where test cases were run.
     pub fn error_type(&self) -> Option<ErrorType> {
         match self {
-            Self::Exited { code: 0 } => None,
+            Self::Exited { code: 0 } | Self::Graded => None,
             Self::Exited { .. } | Self::Signaled { .. } => Some(ErrorType::RuntimeError),
             Self::CompileFailed { .. } => Some(ErrorType::CompileError),
             Self::WallTimeExceeded { .. } | Self::CpuTimeExceeded { .. } => Some(ErrorType::TimeoutError),
@@ -203,6 +220,7 @@ impl fmt::Display for Termination {
                 write!(f, "the program wrote more than its output limit of {limit} bytes")
             }
             Self::Cancelled => f.write_str("the execution was cancelled"),
+            Self::Graded => f.write_str("the program was run for its test cases"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From a spec to an outcome, in one process. Knows no store and no queue.
 
 mod admission;
+mod cases;
 mod output;
 
 use std::{sync::Arc, time::Duration};
@@ -165,25 +166,15 @@ impl Runner {
         &self.sandbox
     }
 
-    /// Runs a program and collects what it writes.
+    /// Runs a program and collects what it writes; nothing of one that is run for its [test cases](ExecutionSpec::grading).
     ///
     /// # Errors
     ///
     /// Those of [`ExecutionSpec::complete`] and [`Sandbox::run`]. That the program fails is no error.
     pub async fn run(&self, spec: &ExecutionSpec) -> Result<Run> {
-        let (sender, mut receiver) = mpsc::channel::<Output>(OUTPUT_CHUNKS);
-        let collect = async {
-            let (mut stdout, mut stderr) = (BytesMut::new(), BytesMut::new());
-            while let Some(output) = receiver.recv().await {
-                match output.stdio {
-                    Stdio::Stdout => stdout.extend_from_slice(&output.bytes),
-                    Stdio::Stderr => stderr.extend_from_slice(&output.bytes),
-                }
-            }
-            Captured { stdout: stdout.freeze(), stderr: stderr.freeze() }
-        };
+        let (sender, receiver) = mpsc::channel(OUTPUT_CHUNKS);
         let cancel = CancellationToken::new();
-        let (outcome, captured) = tokio::join!(self.stream(spec, sender, &cancel), collect);
+        let (outcome, captured) = tokio::join!(self.stream(spec, sender, &cancel), captured(receiver));
         Ok(Run { outcome: outcome?, captured })
     }
 
@@ -191,6 +182,10 @@ impl Runner {
     /// then. While the channel is full, its writes wait, and so does the end of
     /// this; where the receiver is gone, it goes on unheard. `cancel` ends it: a receiver that doesn't read then loses
     /// what it hasn't taken after a few seconds.
+    ///
+    /// One that has [test cases](ExecutionSpec::grading) is run for each of them, and each waits for
+    /// [its turn](Runner::concurrency). Their output isn't sent, since it's many programs': an excerpt is in
+    /// [`Outcome::cases`]. One that writes too much is ended whatever [`Overflow`] says, and no file is brought back.
     ///
     /// # Errors
     ///
@@ -242,7 +237,14 @@ impl Runner {
             name: self.name.clone(),
             ..program(spec, self.languages.get(&spec.language)?, &self.ceiling)
         };
-        self.contain(&program, spec.stdin.clone(), output, cancel, admission).await
+        match &spec.grading {
+            None => self.contain(&program, spec.stdin.clone(), output, cancel, admission).await,
+            Some(grading) => {
+                let program = Program { collect: Vec::new(), ..program };
+                // Apart, so that a program without tests takes no more room.
+                Box::pin(self.grade(program, grading, cancel, admission)).await
+            }
+        }
     }
 
     /// The version of a language's toolchain, as it says itself inside the sandbox.
@@ -344,6 +346,18 @@ impl Runner {
         }
         Ok(outcome)
     }
+}
+
+/// All that comes, by stream.
+async fn captured(mut output: mpsc::Receiver<Output>) -> Captured {
+    let (mut stdout, mut stderr) = (BytesMut::new(), BytesMut::new());
+    while let Some(Output { stdio, bytes }) = output.recv().await {
+        match stdio {
+            Stdio::Stdout => stdout.extend_from_slice(&bytes),
+            Stdio::Stderr => stderr.extend_from_slice(&bytes),
+        }
+    }
+    Captured { stdout: stdout.freeze(), stderr: stderr.freeze() }
 }
 
 /// What stands for the step's limit of memory in a language's commands: for runtimes that want to be told.

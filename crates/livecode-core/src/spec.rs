@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Ceiling, Error, Languages, LimitRequest, Limits, Result};
+use crate::{Ceiling, Error, Grading, Languages, LimitRequest, Limits, Result};
 
 /// A program and all it's given. Immutable once accepted: an [`Execution`](crate::Execution) keeps it as it was.
 ///
@@ -39,12 +39,15 @@ pub struct ExecutionSpec {
     /// The limits of the compile step, where the language has one.
     #[serde(default)]
     pub compile_limits: LimitRequest,
+    /// Test cases, each of which brings its own standard input: the program is run once for each in place of once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grading: Option<Grading>,
 }
 
 impl ExecutionSpec {
     /// The most files beside the entry file.
     pub const MAX_FILES: usize = 100;
-    /// The most bytes of all files together, the entry file and standard input included.
+    /// The most bytes of all files together, the entry file, standard input and test cases included.
     pub const MAX_TOTAL_BYTES: usize = 16 * 1024 * 1024;
     /// The most bytes of all arguments and environment variables together, each with the NUL that ends it.
     pub const MAX_ARGUMENT_BYTES: usize = 64 * 1024;
@@ -60,6 +63,7 @@ impl ExecutionSpec {
             env: BTreeMap::new(),
             limits: LimitRequest::default(),
             compile_limits: LimitRequest::default(),
+            grading: None,
         }
     }
 
@@ -77,13 +81,21 @@ impl ExecutionSpec {
         self
     }
 
+    /// The same, run once for each of these test cases.
+    #[must_use]
+    pub fn grading(mut self, grading: Grading) -> Self {
+        self.grading = Some(grading);
+        self
+    }
+
     /// Checks everything that can be checked without running it, and completes it: the language by its canonical name,
     /// every limit filled in.
     ///
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown language, an empty or oversized member, a
-    /// path that is not plainly relative, a NUL where the kernel ends a string, and a limit of zero or above the ceiling.
+    /// path that is not plainly relative, a NUL where the kernel ends a string, a limit of zero or above the ceiling, and test
+    /// cases that are none, too many, or come with a standard input beside theirs.
     pub fn complete(mut self, languages: &Languages, ceiling: &Ceiling) -> Result<Self> {
         let language = languages.get(&self.language)?;
         if self.source_code.trim().is_empty() {
@@ -91,12 +103,14 @@ impl ExecutionSpec {
         }
         ceiling.check_source(&self.source_code)?;
         SourceFile::check_all(&self.files, &language.file_name)?;
-        Self::check_total(&self.source_code, &self.files, &self.stdin)?;
+        let tests = self.grading.as_ref().map_or(0, Grading::bytes);
+        Self::check_total(&self.source_code, &self.files, self.stdin.len() + tests)?;
         self.check_arguments()?;
         self.language = language.name.clone();
         let limits = self.limits.resolve(&ceiling.run, "limits")?;
         let compile_limits = self.compile_limits.resolve(&ceiling.compile, "compile_limits")?;
         self.check_room(&limits, "limits")?;
+        self.check_grading(&limits)?;
         if language.compile.is_some() {
             self.check_room(&compile_limits, "compile_limits")?;
         }
@@ -106,12 +120,12 @@ impl ExecutionSpec {
     }
 
     /// Refuses more than [`ExecutionSpec::MAX_TOTAL_BYTES`]: to be run, and to be saved for it.
-    pub(crate) fn check_total(source_code: &str, files: &[SourceFile], stdin: &[u8]) -> Result<()> {
+    pub(crate) fn check_total(source_code: &str, files: &[SourceFile], input: usize) -> Result<()> {
         let files = files.iter().map(|file| file.content.len()).sum::<usize>();
-        let total = source_code.len() + files + stdin.len();
+        let total = source_code.len() + files + input;
         if total > Self::MAX_TOTAL_BYTES {
             return Err(Error::invalid(format!(
-                "source, files and stdin have {total} bytes together, at most {} are accepted",
+                "source, files, stdin and tests have {total} bytes together, at most {} are accepted",
                 Self::MAX_TOTAL_BYTES
             )));
         }
@@ -141,6 +155,18 @@ impl ExecutionSpec {
             )));
         }
         Ok(())
+    }
+
+    fn check_grading(&self, limits: &Limits) -> Result<()> {
+        let Some(grading) = &self.grading else {
+            return Ok(());
+        };
+        if !self.stdin.is_empty() {
+            return Err(Error::invalid(
+                "stdin is there beside tests: each case brings its own, so leave it out",
+            ));
+        }
+        grading.check(limits.output_bytes)
     }
 
     fn check_arguments(&self) -> Result<()> {
@@ -251,16 +277,16 @@ fn shown(text: &str) -> String {
 }
 
 /// Bytes as base64 in text formats.
-mod base64_bytes {
+pub(crate) mod base64_bytes {
     use base64::{Engine, prelude::BASE64_STANDARD};
 
     use super::{Bytes, Deserialize, Deserializer, Serialize, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
         BASE64_STANDARD.encode(bytes).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
         let text = String::deserialize(deserializer)?;
         BASE64_STANDARD.decode(text).map(Bytes::from).map_err(de::Error::custom)
     }

@@ -20,6 +20,8 @@ struct Compiler {
     /// None where it can't tell.
     identity: Mutex<Option<String>>,
     is_missing: bool,
+    /// Zeros beside the rest of what it leaves.
+    zeros: usize,
 }
 
 #[async_trait]
@@ -33,7 +35,7 @@ impl Sandbox for Compiler {
         let keeps = matches!(program.reuse, Reuse::Keep { .. });
         Ok(Outcome {
             compile_output: program.compile.as_ref().map(|_| "a warning".into()),
-            artifact: keeps.then(|| Artifact::new(&b"left"[..])),
+            artifact: keeps.then(|| Artifact::new([&b"left"[..], &vec![0; self.zeros]].concat())),
             ..Outcome::new(Termination::Exited { code: 0 })
         })
     }
@@ -134,13 +136,36 @@ async fn a_large_program_is_compiled_once_as_well() {
 }
 
 #[tokio::test]
-async fn a_cache_before_another_leaves_it_nothing_to_do() {
+async fn a_cache_before_another_asks_it_once() {
     let inner = Arc::new(CompileCache::shared(Compiler::new("1")));
     let outer = CompileCache::shared(inner.clone());
     for _ in 0..3 {
         run(&outer, &program()).await.unwrap();
     }
-    assert_eq!((outer.stats().hits, inner.stats()), (2, Default::default()));
+    assert_eq!((outer.stats().hits, inner.stats().hits, inner.stats().misses), (2, 0, 1));
+}
+
+#[tokio::test]
+async fn who_asks_for_an_artifact_gets_it_whether_it_was_kept_or_made() {
+    let keep = |max_bytes| Program { reuse: Reuse::Keep { max_bytes }, ..program() };
+    let left = Some(Artifact::new(&b"left"[..]));
+    let compiler = Compiler::new("1");
+    let cache = CompileCache::shared(compiler.clone());
+    for (program, artifact) in
+        [(keep(4), left.clone()), (keep(4), left.clone()), (keep(3), None), (program(), None)]
+    {
+        assert_eq!(run(&cache, &program).await.unwrap().artifact, artifact);
+    }
+    assert_eq!((cache.stats().hits, cache.stats().misses), (3, 1));
+    // A cache that keeps nothing passes it on.
+    let cache = CompileCache::shared(compiler.clone()).max_bytes(0);
+    assert_eq!(run(&cache, &keep(4)).await.unwrap().artifact, left);
+    assert_eq!((cache.stats().entries, compiler.reuses().pop()), (0, Some(Reuse::Keep { max_bytes: 4 })));
+    // So does one for which it's too large.
+    let identity = Mutex::new(Some("1".into()));
+    let cache = CompileCache::new(Compiler { identity, zeros: 4096, ..Compiler::default() }).max_bytes(8192);
+    assert!(run(&cache, &keep(1 << 20)).await.unwrap().artifact.is_some());
+    assert_eq!(cache.stats().entries, 0);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ struct Script {
 
 #[derive(Debug)]
 enum End {
-    With(Outcome),
+    With(Box<Outcome>),
     InError(ErrorKind),
     WhenCancelled,
     Never,
@@ -42,7 +42,7 @@ fn script(writes: Vec<Output>, end: End) -> Arc<Script> {
 }
 
 fn exits(code: i32) -> End {
-    End::With(Outcome::new(Termination::Exited { code }))
+    End::With(Box::new(Outcome::new(Termination::Exited { code })))
 }
 
 impl Script {
@@ -70,7 +70,7 @@ impl Sandbox for Script {
             self.accepted.fetch_add(1, Ordering::SeqCst);
         }
         match &self.end {
-            End::With(outcome) => Ok(outcome.clone()),
+            End::With(outcome) => Ok((**outcome).clone()),
             End::InError(kind) => Err(Error::new(*kind, "the sandbox broke")),
             End::WhenCancelled => {
                 cancel.cancelled().await;
@@ -280,7 +280,7 @@ async fn output_is_truncated_between_characters() {
 async fn what_the_sandbox_truncated_stays_truncated() {
     let outcome =
         Outcome { stdout_truncated: true, ..Outcome::new(Termination::OutputExceeded { limit: 1 }) };
-    let script = script(vec![stdout("1")], End::With(outcome.clone()));
+    let script = script(vec![stdout("1")], End::With(Box::new(outcome.clone())));
     let run = runner(&script).run(&spec()).await.unwrap();
     assert_eq!(run.outcome, outcome);
 }

@@ -5,7 +5,8 @@
 use std::{iter, time::Duration};
 
 use livecode_core::{
-    Ceiling, ErrorKind, ExecutionSpec, Language, Languages, LimitRequest, Limits, Result, SourceFile,
+    Ceiling, Compare, ErrorKind, ExecutionSpec, Grading, Language, Languages, LimitRequest, Limits, Result,
+    SourceFile, TestCase,
 };
 
 fn spec() -> ExecutionSpec {
@@ -239,7 +240,7 @@ fn files_are_few_and_all_together_not_too_large() {
     let full = ExecutionSpec { files: vec![SourceFile::new("half", half)], ..spec() };
     assert!(complete(full.clone().stdin(rest.clone())).is_ok());
     let over = full.stdin([rest, vec![0]].concat());
-    refused(over, &["16777217", "16777216", "source, files and stdin"]);
+    refused(over, &["16777217", "16777216", "source, files, stdin and tests"]);
 }
 
 #[test]
@@ -299,4 +300,63 @@ fn a_spec_is_read_from_json_with_bytes_as_base64() {
         assert!(serde_json::from_str::<LimitRequest>(limits).is_err(), "{limits}");
     }
     assert!(serde_json::from_str::<SourceFile>(r#"{"path": "a", "content": "%"}"#).is_err());
+}
+
+#[test]
+fn test_cases_are_some_and_bring_their_own_input() {
+    let graded = |count| spec().grading(Grading::new(vec![TestCase::new("1", "1"); count]));
+    refused(graded(0), &["tests is empty"]);
+    assert!(complete(graded(Grading::MAX_TESTS)).is_ok());
+    refused(graded(Grading::MAX_TESTS + 1), &["tests has 101 cases", "at most 100"]);
+    refused(graded(1).stdin("1"), &["stdin", "tests"]);
+}
+
+#[test]
+fn test_cases_count_with_all_that_is_sent() {
+    let half = vec![b'x'; ExecutionSpec::MAX_TOTAL_BYTES / 2];
+    let rest = half.len() - spec().source_code.len();
+    let graded = |rest: usize| {
+        spec().grading(Grading::new([TestCase::new(half.clone(), "1"), TestCase::new(vec![0; rest - 1], "")]))
+    };
+    assert!(complete(graded(rest)).is_ok());
+    refused(graded(rest + 1), &["16777217", "16777216"]);
+}
+
+#[test]
+fn an_answer_that_no_program_may_write_is_refused_by_its_case() {
+    let limits = LimitRequest { output_bytes: Some(3), ..LimitRequest::default() };
+    let expects = |text: &'static str| {
+        spec().limits(limits).grading(Grading::new([TestCase::new("", ""), TestCase::new("", text)]))
+    };
+    assert!(complete(expects("123 \n")).is_ok());
+    refused(expects("1234"), &["tests[1].expected_stdout has 4 bytes", "limits.output_bytes", "3"]);
+}
+
+#[test]
+fn a_tolerance_is_a_number_of_at_least_zero() {
+    let graded = |compare| spec().grading(Grading { compare, ..Grading::new([TestCase::new("", "")]) });
+    assert!(complete(graded(Compare::Tolerance { absolute: 0.0, relative: 1e-6 })).is_ok());
+    refused(graded(Compare::Tolerance { absolute: 0.0, relative: 0.0 }), &["compare.tolerance", "above 0"]);
+    for bad in [-1e-9, f64::NAN, f64::INFINITY] {
+        refused(
+            graded(Compare::Tolerance { absolute: bad, relative: 0.0 }),
+            &["compare.tolerance.absolute is"],
+        );
+        refused(
+            graded(Compare::Tolerance { absolute: 0.0, relative: bad }),
+            &["compare.tolerance.relative is"],
+        );
+    }
+}
+
+#[test]
+fn a_spec_of_an_older_version_has_no_test_cases() {
+    let old = r#"{"language": "python", "source_code": "1", "limits": {}, "compile_limits": {}}"#;
+    let read: ExecutionSpec = serde_json::from_str(old).unwrap();
+    assert_eq!(read.grading, None);
+    assert!(!serde_json::to_string(&read).unwrap().contains("grading"), "and older versions read ours");
+    let least =
+        r#"{"language": "python", "source_code": "1", "grading": {"tests": [{"expected_stdout": "MQ=="}]}}"#;
+    let read: ExecutionSpec = serde_json::from_str(least).unwrap();
+    assert_eq!(read.grading, Some(Grading::new([TestCase::new("", "1")])));
 }

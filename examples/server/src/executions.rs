@@ -10,8 +10,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use livecode::{
-    Accepted, Captured, Edit, ErrorType, Execution, ExecutionId, ExecutionSpec, LimitRequest, Result,
-    Revision, RunOptions, SessionId, State as Status, Timestamp,
+    Accepted, Captured, Compare, Edit, ErrorType, Execution, ExecutionId, ExecutionSpec, LimitRequest,
+    Result, Revision, RunOptions, SessionId, State as Status, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -21,6 +21,7 @@ use crate::{
     App,
     auth::Caller,
     extract::{Body, Id, Paging, Params},
+    grading::{Grade, TestMember, grading},
     openapi,
     problem::Problem,
     sessions::{FileMember, files},
@@ -75,6 +76,14 @@ pub(crate) struct RunRequest {
     /// As `limits`, for the compiler.
     #[schema(value_type = Option<openapi::Limits>)]
     compile_limits: Option<LimitRequest>,
+    /// Cases to run the program with, each with its own input: what became of them is in the record.
+    #[schema(min_items = 1, max_items = 100)]
+    tests: Option<Vec<TestMember>>,
+    /// How what the program wrote is compared with what was expected; `trimmed_lines` where it isn't said.
+    #[schema(value_type = Option<openapi::Compare>)]
+    compare: Option<Compare>,
+    /// Whether the cases after the first that fails are skipped.
+    stop_at_first_failure: Option<bool>,
     /// Not to be started earlier than in so many milliseconds.
     #[schema(maximum = 86_400_000)]
     delay_ms: Option<u64>,
@@ -131,6 +140,7 @@ impl RunRequest {
         spec.env = self.env.unwrap_or_default();
         spec.limits = self.limits.unwrap_or_default();
         spec.compile_limits = self.compile_limits.unwrap_or_default();
+        spec.grading = grading(self.tests, self.compare, self.stop_at_first_failure);
     }
 }
 
@@ -363,7 +373,7 @@ async fn history(
             break;
         }
         let record = record(&app, execution).await?;
-        bytes += record.stdout.len() + record.stderr.len();
+        bytes += record.stdout.len() + record.stderr.len() + record.grade.output_bytes();
         records.push(record);
     }
     let link = records.last().filter(|_| records.len() < found).map(|last| page.next(uri.path(), last.id));
@@ -459,6 +469,8 @@ pub(crate) struct Record {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     unprotected: Vec<String>,
+    #[serde(flatten)]
+    grade: Grade,
 }
 
 impl Record {
@@ -490,6 +502,7 @@ impl Record {
             started_at: execution.started_at,
             completed_at: execution.completed_at,
             unprotected: outcome.map(|outcome| outcome.unprotected.clone()).unwrap_or_default(),
+            grade: outcome.into(),
         }
     }
 }

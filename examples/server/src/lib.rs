@@ -13,6 +13,7 @@ mod config;
 mod events;
 mod executions;
 mod extract;
+mod grading;
 mod health;
 mod images;
 mod jobs;

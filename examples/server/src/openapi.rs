@@ -295,6 +295,40 @@ pub(crate) enum ErrorType {
     InternalError,
 }
 
+/// What became of a test case.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it describes the values")]
+pub(crate) enum Verdict {
+    Accepted,
+    WrongAnswer,
+    TimeLimitExceeded,
+    MemoryLimitExceeded,
+    OutputLimitExceeded,
+    RuntimeError,
+    Skipped,
+}
+
+/// When what a program wrote is what was expected.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it describes the values")]
+pub(crate) enum Compare {
+    /// Every byte is the same.
+    Exact,
+    /// The lines are, but for white space at their ends, and for blank lines at the end.
+    TrimmedLines,
+    /// The words are, whatever white space is between them.
+    Tokens,
+    /// As `tokens`, but numbers may differ: by so much, or by such a part of the expected one.
+    Tolerance {
+        #[schema(minimum = 0.0, required = false)]
+        absolute: f64,
+        #[schema(minimum = 0.0, required = false)]
+        relative: f64,
+    },
+}
+
 /// What may be asked of a program's limits; what is absent is the server's default, which is the most as well.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "it describes the members")]

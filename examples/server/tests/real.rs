@@ -130,6 +130,11 @@ fn a_program_is_compiled_once_unless_the_operator_says_otherwise() {
             |_| server.run(&json!({ "language": "lottery", "source_code": "x" }))["stdout"].to_string();
         let drawn: HashSet<String> = (0..3).map(draw).collect();
         assert_eq!(drawn.len(), draws, "{drawn:?}");
+        // Test cases of one program are drawn once in any case.
+        let tests = json!([{ "expected_stdout": "" }, { "expected_stdout": "" }, { "expected_stdout": "" }]);
+        let record = server.run(&json!({ "language": "lottery", "source_code": "y", "tests": tests }));
+        let drawn: HashSet<_> = verdicts(&record).into_iter().collect();
+        assert_eq!(drawn.len(), 1, "{record}");
         server.kill();
     }
 }
@@ -190,6 +195,64 @@ fn failures_are_told_apart() {
     let record = server.run(&python("print('before')\nwhile True: pass"));
     assert_eq!((&record["status"], &record["stdout"]), (&json!("TIMEOUT"), &json!("before\n")));
     assert_eq!(record["error_type"], "TimeoutError");
+}
+
+/// The verdicts of a record, with what each case's program wrote.
+fn verdicts(record: &Value) -> Vec<(&str, &str)> {
+    let cases = record["tests"].as_array().unwrap().iter();
+    cases.map(|case| (case["verdict"].as_str().unwrap(), case["stdout"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn a_program_is_graded_by_its_test_cases() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[("LIMIT_WALL_MS", "3000")]);
+    let in_python = "
+import os, sys
+open('trace', 'x').close()
+a, b = map(int, input().split())
+if a == 7: os.abort()
+while a == 8: pass
+print(a + b if a < 9 else 'nine')
+";
+    let in_c = r#"
+#include <stdio.h>
+#include <stdlib.h>
+int main(void) {
+    int a, b;
+    if (!fopen("trace", "wx") || scanf("%d %d", &a, &b) != 2) return 2;
+    if (a == 7) abort();
+    while (a == 8);
+    if (a < 9) printf("%d\n", a + b); else puts("nine");
+}
+"#;
+    let tests = json!([
+        { "stdin": "1 2\n", "expected_stdout": "3" },
+        { "stdin": "7 2\n", "expected_stdout": "9" },
+        { "stdin": "8 2\n", "expected_stdout": "10" },
+        { "stdin": "9 2\n", "expected_stdout": "11", "points": 5 },
+        { "stdin": "20\n", "expected_stdout": "11", "hidden": true },
+        { "stdin": "2 2\n", "expected_stdout": "4\n", "points": 3, "hidden": true },
+    ]);
+    for (language, source) in [("python", in_python), ("c", in_c)] {
+        let record = server.run(&json!({ "language": language, "source_code": source, "tests": tests }));
+        let expected = [
+            ("accepted", "3\n"),
+            ("runtime_error", ""),
+            ("time_limit_exceeded", ""),
+            ("wrong_answer", "nine\n"),
+            ("runtime_error", ""),
+            ("accepted", ""),
+        ];
+        assert_eq!(verdicts(&record), expected, "{language}");
+        assert_eq!((&record["status"], &record["error_type"]), (&json!("COMPLETED"), &Value::Null));
+        assert_eq!((&record["points"], &record["max_points"]), (&json!(4), &json!(12)));
+        assert_eq!((&record["tests"][1]["signal"], &record["stdout"]), (&json!(6), &json!("")));
+    }
+    let record = server.run(&json!({ "language": "c", "source_code": "int main(", "tests": tests }));
+    assert_eq!((&record["status"], &record["error_type"]), (&json!("FAILED"), &json!("CompileError")));
+    assert_eq!(verdicts(&record), [("skipped", ""); 6]);
+    assert!(record["compile_output"].as_str().unwrap().contains("error"), "{record}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::{Artifact, Capabilities, Error, Io, Outcome, Program, Result, Reuse, 
 const ENTRY_BYTES: u64 = 512;
 
 /// The most of one artifact, whatever the cache may hold: each run that compiles may bring one at a time.
-const MAX_ARTIFACT_BYTES: u64 = 32 * 1024 * 1024;
+pub(crate) const MAX_ARTIFACT_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Above this a program's files are hashed where nobody is held up.
 const HASHED_AT_ONCE: usize = 256 * 1024;
@@ -164,7 +164,7 @@ impl CompileCache {
 
     /// What the compile step's work goes by; none for a program that has none, or whose compiler can't be told.
     async fn key(&self, program: &Program) -> Result<Option<Key>> {
-        if program.compile.is_none() || program.reuse != Reuse::Nothing {
+        if program.compile.is_none() {
             return Ok(None);
         }
         let Some(compiler) = self.sandbox.compiler(program).await? else {
@@ -186,9 +186,11 @@ impl CompileCache {
         io: Io,
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
+        let asked = asked(program).filter(|most| kept.artifact.as_bytes().len() as u64 <= *most);
+        let artifact = asked.map(|_| kept.artifact.clone());
         let program = Program { compile: None, reuse: Reuse::Begin(kept.artifact), ..program.clone() };
         let outcome = self.sandbox.run(&program, io, cancel).await?;
-        Ok(Outcome { compile_output: kept.said.map(|said| said.to_string()), ..outcome })
+        Ok(Outcome { compile_output: kept.said.map(|said| said.to_string()), artifact, ..outcome })
     }
 
     async fn compile(
@@ -198,19 +200,31 @@ impl CompileCache {
         io: Io,
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
-        let reuse = Reuse::Keep { max_bytes: self.max_artifact() };
+        let (asked, own) = (asked(program), self.max_artifact());
+        let reuse = Reuse::Keep { max_bytes: own.max(asked.unwrap_or(0)) };
         let program = Program { reuse, ..program.clone() };
         let mut outcome = self.sandbox.run(&program, io, cancel).await?;
         let artifact = outcome.artifact.take();
+        let size = |artifact: &Artifact| artifact.as_bytes().len() as u64;
+        outcome.artifact =
+            artifact.clone().filter(|artifact| asked.is_some_and(|most| size(artifact) <= most));
         // A step may succeed and leave nothing that can be run, which is a compile error all the same.
         let succeeded = !matches!(outcome.termination, Termination::CompileFailed { .. });
-        if let Some(artifact) = artifact.filter(|_| succeeded) {
+        if let Some(artifact) = artifact.filter(|artifact| succeeded && size(artifact) <= own) {
             let said: Option<Arc<str>> = outcome.compile_output.as_deref().map(Arc::from);
             let said_bytes = said.as_ref().map_or(0, |said| said.len());
             let bytes = (artifact.as_bytes().len() + said_bytes) as u64 + ENTRY_BYTES;
             self.state().kept.insert(key, Kept { artifact, said }, bytes);
         }
         Ok(outcome)
+    }
+}
+
+/// The most bytes of an artifact that the caller has asked for as well.
+fn asked(program: &Program) -> Option<u64> {
+    match program.reuse {
+        Reuse::Keep { max_bytes } => Some(max_bytes),
+        Reuse::Nothing | Reuse::Begin(_) => None,
     }
 }
 

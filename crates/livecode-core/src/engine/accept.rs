@@ -144,6 +144,7 @@ impl Engine {
             && (!brought.source_code || accepted.source_code == asked.source_code)
             && (!brought.files || accepted.files == asked.files)
             && (&accepted.stdin, &accepted.args, &accepted.env) == (&asked.stdin, &asked.args, &asked.env)
+            && accepted.grading == asked.grading
             && fits(&asked.limits, &accepted.limits)
             && fits(&asked.compile_limits, &accepted.compile_limits);
         if !is_same {

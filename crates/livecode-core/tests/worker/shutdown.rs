@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use livecode_core::{Outcome, State, Termination};
+use livecode_core::{ExecutionSpec, Grading, Outcome, RunOptions, State, Termination, TestCase, Verdict};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -71,6 +71,29 @@ async fn what_takes_longer_than_the_grace_is_given_back_and_counts_as_no_failure
     let end = world.end(id).await;
     assert_eq!((end.state, end.attempt, end.failures), (State::Completed, 2, 0));
     assert_eq!(world.stdout(id).await, "run 2\n");
+    other.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn test_cases_that_take_longer_than_the_grace_are_begun_again_from_the_first() {
+    let world = World::new();
+    let stage = takes(6);
+    let worker = world.work(&stage);
+    // Two end before the worker's grace does, and the third doesn't.
+    let tests = (4..9).map(|nth| TestCase::new("", format!("run {nth}")));
+    let spec = ExecutionSpec::new("python", "1").grading(Grading::new(tests.collect::<Vec<_>>()));
+    let id = world.engine.run(spec, RunOptions::default()).await.unwrap().execution.id;
+    stage.begun(2).await;
+    worker.stop().await;
+    let queued = world.engine.execution(id).await.unwrap();
+    assert_eq!((queued.state, queued.attempt, queued.failures), (State::Queued, 2, 0));
+    let other = world.work(&stage);
+    let end = world.end(id).await;
+    assert_eq!((end.state, end.attempt), (State::Completed, 2));
+    let cases = end.outcome.unwrap().cases;
+    let accepted = cases.iter().filter(|case| case.verdict == Verdict::Accepted).count();
+    assert_eq!((accepted, cases.len(), stage.count()), (5, 5, 8));
+    assert_eq!(world.stdout(id).await, "", "the log is one program's");
     other.stop().await;
 }
 

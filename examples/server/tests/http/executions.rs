@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// All members of a record, sorted.
-const MEMBERS: [&str; 22] = [
+const MEMBERS: [&str; 25] = [
     "attempt",
     "compile_output",
     "completed_at",
@@ -26,7 +26,9 @@ const MEMBERS: [&str; 22] = [
     "exit_code",
     "id",
     "language",
+    "max_points",
     "memory_peak_bytes",
+    "points",
     "revision",
     "session_id",
     "signal",
@@ -36,6 +38,7 @@ const MEMBERS: [&str; 22] = [
     "stderr_truncated",
     "stdout",
     "stdout_truncated",
+    "tests",
 ];
 
 fn members(record: &Value) -> Vec<&str> {
@@ -61,7 +64,7 @@ async fn a_run_ends_with_a_complete_record() {
         "stdout_truncated": false, "stderr_truncated": false, "exit_code": 0, "signal": null, "error_type": null,
         "error_message": null, "compile_output": null, "execution_time_ms": 12, "cpu_time_ms": 10,
         "memory_peak_bytes": 9_437_184, "created_at": record["created_at"], "started_at": record["started_at"],
-        "completed_at": record["completed_at"],
+        "completed_at": record["completed_at"], "tests": null, "points": null, "max_points": null,
     });
     assert_eq!(record, expected);
     for at in ["created_at", "started_at", "completed_at"] {

@@ -24,10 +24,12 @@ use tokio_util::sync::CancellationToken;
 /// - `wait`: until the test calls [`Fake::release`] or somebody cancels; `stubborn`: without the latter
 /// - `exit CODE`, `kill`, `slow`, `hungry`, `uncompilable`, `break`, `unprotected`: end so
 ///
-/// Whatever else is a line that does nothing. Python tells a version, JavaScript isn't installed.
+/// A program that is `obey` alone does what its standard input says. Whatever else is a line that does nothing. Python tells a version, JavaScript isn't installed.
 #[derive(Debug)]
 pub(crate) struct Fake {
     gate: Semaphore,
+    /// A permit for each `wait` that was reached.
+    waiting: Semaphore,
     /// Whether it fails to tell versions for now, by a cause that no client may see.
     pub(crate) overloaded: AtomicBool,
     /// How often it was asked for a version.
@@ -36,11 +38,22 @@ pub(crate) struct Fake {
 
 impl Default for Fake {
     fn default() -> Self {
-        Self { gate: Semaphore::new(0), overloaded: AtomicBool::default(), asked: AtomicUsize::default() }
+        let none = || Semaphore::new(0);
+        Self {
+            gate: none(),
+            waiting: none(),
+            overloaded: AtomicBool::default(),
+            asked: AtomicUsize::default(),
+        }
     }
 }
 
 impl Fake {
+    /// Until one more program has come to a `wait`.
+    pub(crate) async fn waits(&self) {
+        self.waiting.acquire().await.unwrap().forget();
+    }
+
     /// Lets one `wait` pass.
     pub(crate) fn release(&self) {
         self.gate.add_permits(1);
@@ -77,7 +90,8 @@ impl Sandbox for Fake {
             write(Stdio::Stdout, "Python 3.13.1\n".into()).await;
             return Ok(outcome);
         };
-        let source = String::from_utf8(entry.content.to_vec()).unwrap();
+        let source = if entry.content == "obey" { &io.stdin } else { &entry.content };
+        let source = String::from_utf8(source.to_vec()).unwrap();
         for line in source.lines() {
             let (instruction, rest) = line.split_once(' ').unwrap_or((line, ""));
             outcome.termination = match instruction {
@@ -121,13 +135,16 @@ impl Sandbox for Fake {
                     }
                     continue;
                 }
-                "wait" => tokio::select! {
-                    permit = self.gate.acquire() => {
-                        permit.unwrap().forget();
-                        continue;
+                "wait" => {
+                    self.waiting.add_permits(1);
+                    tokio::select! {
+                        permit = self.gate.acquire() => {
+                            permit.unwrap().forget();
+                            continue;
+                        }
+                        () = cancel.cancelled() => Termination::Cancelled,
                     }
-                    () = cancel.cancelled() => Termination::Cancelled,
-                },
+                }
                 "stubborn" => {
                     self.gate.acquire().await.unwrap().forget();
                     continue;

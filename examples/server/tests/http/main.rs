@@ -10,6 +10,7 @@ mod contract;
 mod events;
 mod executions;
 mod fake;
+mod grading;
 mod health;
 mod jobs;
 mod local;

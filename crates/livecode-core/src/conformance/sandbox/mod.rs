@@ -6,6 +6,7 @@
 #![expect(missing_docs, reason = "the name of a case is the clause that it holds")]
 
 mod artifacts;
+mod cases;
 mod containment;
 mod limits;
 mod programs;
@@ -16,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{artifacts::*, containment::*, limits::*, programs::*, streams::*};
+pub use self::{artifacts::*, cases::*, containment::*, limits::*, programs::*, streams::*};
 use crate::{ExecutionSpec, LimitRequest, Outcome, Output, Result, Run, Runner, Sandbox, Termination};
 
 /// Makes a test of each clause of [`Sandbox`](crate::Sandbox). See [`conformance`](crate::conformance).
@@ -47,6 +48,8 @@ macro_rules! sandbox_suite {
             what_is_kept_has_its_limit
             what_is_kept_counts_as_files_of_the_program
             files_are_brought_back_from_a_run_that_begins_where_another_compiled
+            test_cases_are_runs_of_their_own
+            test_cases_of_a_compiled_program_are_runs_of_their_own
             a_tiny_limit_is_not_the_next_ones
             arguments_without_room_are_the_programs_failure
             the_environment_asked_for_is_the_programs_alone

@@ -9,8 +9,8 @@ use super::{
     start, stdout,
 };
 use crate::{
-    Captured, Change, ErrorKind, Execution, ExecutionId, Inserted, ListQuery, Outcome, Seq, SessionId, Store,
-    Termination, Usage,
+    Captured, CaseResult, Change, ErrorKind, Excerpt, Execution, ExecutionId, Inserted, ListQuery, Outcome,
+    Seq, SessionId, Store, Termination, Usage, Verdict,
 };
 
 fn terminations() -> Vec<Termination> {
@@ -26,6 +26,7 @@ fn terminations() -> Vec<Termination> {
         Termination::ProcessesExceeded { limit: u32::MAX },
         Termination::OutputExceeded { limit: 1 },
         Termination::Cancelled,
+        Termination::Graded,
     ]
 }
 
@@ -36,12 +37,29 @@ fn changes(termination: Termination) -> [Change; 5] {
         cpu_time: Duration::from_micros(7),
         memory_peak_bytes: Some(1 << 40),
     };
+    let case = CaseResult {
+        verdict: Verdict::RuntimeError,
+        points: 0,
+        max_points: u32::MAX,
+        termination: Some(Termination::Signaled { signal: 11 }),
+        usage,
+        stdout: Excerpt { text: AWKWARD.into(), truncated: true },
+        stderr: Excerpt::default(),
+    };
+    let skipped = CaseResult {
+        verdict: Verdict::Skipped,
+        termination: None,
+        usage: Usage::default(),
+        stdout: Excerpt::default(),
+        ..case.clone()
+    };
     let outcome = Outcome {
         usage,
         compile_output: Some(AWKWARD.into()),
         stdout_truncated: true,
         stderr_truncated: true,
         unprotected: vec![AWKWARD.into(), String::new()],
+        cases: vec![case, skipped],
         ..outcome(termination)
     };
     let again = Change::Requeue { run_after: at(7_001), failure: Some(AWKWARD.into()) };

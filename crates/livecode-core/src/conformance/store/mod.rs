@@ -14,8 +14,8 @@ use futures_util::StreamExt;
 
 pub use self::{executions::*, followers::*, list::*, log::*, retention::*, sessions::*};
 use crate::{
-    Change, Event, Execution, ExecutionId, ExecutionSpec, Follow, LimitRequest, Outcome, Output, Owner,
-    Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, Timestamp,
+    Change, Compare, Event, Execution, ExecutionId, ExecutionSpec, Follow, Grading, LimitRequest, Outcome,
+    Output, Owner, Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, TestCase, Timestamp,
 };
 
 /// Makes a test of each clause of [`Store`](crate::Store). See [`conformance`](crate::conformance).
@@ -134,6 +134,15 @@ fn full_spec() -> ExecutionSpec {
             stack_bytes: Some(7),
             ..LimitRequest::default()
         },
+        grading: Some(Grading {
+            tests: vec![
+                TestCase::new(&b"\0\xff"[..], AWKWARD).points(u32::MAX),
+                TestCase::new("", "").points(0).hidden(),
+            ],
+            // Their shortest decimals have 17 digits.
+            compare: Compare::Tolerance { absolute: 0.1 + 0.2, relative: 1e23 / 3.0 },
+            stop_at_first_failure: true,
+        }),
     }
 }
 
