@@ -19,6 +19,7 @@ mod id;
 mod language;
 mod limits;
 pub mod memory;
+mod metrics;
 mod outcome;
 mod queue;
 mod runner;
@@ -27,6 +28,7 @@ mod session;
 mod spec;
 mod state;
 mod store;
+mod trace;
 mod worker;
 
 pub use self::{
@@ -41,6 +43,7 @@ pub use self::{
     language::{Language, Languages},
     limits::{Ceiling, LimitRequest, Limits},
     memory::{MemoryQueue, MemoryStore},
+    metrics::describe_metrics,
     outcome::{CollectedFile, ErrorType, Outcome, Termination, Usage},
     queue::{Job, Lease, Queue, QueueStats},
     runner::{Overflow, Run, Runner},
@@ -49,5 +52,6 @@ pub use self::{
     spec::{ExecutionSpec, SourceFile},
     state::{State, Transition},
     store::{Captured, Follow, Inserted, ListQuery, PageStart, PruneQuery, Pruned, Store},
+    trace::Trace,
     worker::Worker,
 };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Ceiling, Error, Languages, LimitRequest, Limits, Result};
+use crate::{Ceiling, Error, Languages, LimitRequest, Limits, Result, Trace};
 
 /// A program and all it's given. Immutable once accepted: an [`Execution`](crate::Execution) keeps it as it was.
 ///
@@ -39,6 +39,9 @@ pub struct ExecutionSpec {
     /// The limits of the compile step, where the language has one.
     #[serde(default)]
     pub compile_limits: LimitRequest,
+    /// The request that it comes from, for logs and traces.
+    #[serde(default, skip_serializing_if = "Trace::is_empty")]
+    pub trace: Trace,
 }
 
 impl ExecutionSpec {
@@ -60,6 +63,7 @@ impl ExecutionSpec {
             env: BTreeMap::new(),
             limits: LimitRequest::default(),
             compile_limits: LimitRequest::default(),
+            trace: Trace::default(),
         }
     }
 
@@ -83,7 +87,8 @@ impl ExecutionSpec {
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown language, an empty or oversized member, a
-    /// path that is not plainly relative, a NUL where the kernel ends a string, and a limit of zero or above the ceiling.
+    /// path that is not plainly relative, a NUL where the kernel ends a string, a limit of zero or above the ceiling, and a
+    /// [`Trace`] that isn't one.
     pub fn complete(mut self, languages: &Languages, ceiling: &Ceiling) -> Result<Self> {
         let language = languages.get(&self.language)?;
         if self.source_code.trim().is_empty() {
@@ -93,6 +98,7 @@ impl ExecutionSpec {
         SourceFile::check_all(&self.files, &language.file_name)?;
         Self::check_total(&self.source_code, &self.files, &self.stdin)?;
         self.check_arguments()?;
+        self.trace.check()?;
         self.language = language.name.clone();
         let limits = self.limits.resolve(&ceiling.run, "limits")?;
         let compile_limits = self.compile_limits.resolve(&ceiling.compile, "compile_limits")?;

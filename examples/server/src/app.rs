@@ -12,8 +12,16 @@ use axum::{
 use livecode::{Engine, Runner, Sandbox};
 
 use crate::{
-    events, executions, extract::MAX_BODY_BYTES, health, languages, languages::Toolchains, page,
-    problem::Problem, serve::Shutdown, sessions,
+    events, executions,
+    extract::MAX_BODY_BYTES,
+    health, languages,
+    languages::Toolchains,
+    metrics::{self, Watched},
+    page,
+    problem::Problem,
+    request,
+    serve::Shutdown,
+    sessions,
 };
 
 /// What all handlers share. Cheap to clone.
@@ -24,18 +32,30 @@ pub struct App {
     pub(crate) sandbox: Option<Arc<dyn Sandbox>>,
     pub(crate) shutdown: Shutdown,
     pub(crate) backends: [&'static str; 2],
+    pub(crate) watched: Watched,
 }
 
 impl App {
     /// Over this engine. The runner tells the versions of the languages; none where programs run in other processes.
+    ///
+    /// From now on metrics are collected, for the whole process: before a worker of it begins.
     pub fn new(engine: Engine, runner: Option<Runner>, shutdown: Shutdown) -> Self {
+        metrics::recorder();
         Self {
             sandbox: runner.as_ref().map(|runner| runner.sandbox().clone()),
             toolchains: Arc::new(Toolchains::new(runner)),
             engine,
             shutdown,
             backends: ["memory"; 2],
+            watched: Watched::default(),
         }
+    }
+
+    /// The same, with metrics of what programs run in.
+    #[must_use]
+    pub fn watching(mut self, watched: Watched) -> Self {
+        self.watched = watched;
+        self
     }
 
     /// The same, calling store and queue so where their health is told.
@@ -59,13 +79,14 @@ pub fn app(state: App) -> Router {
         .merge(events::routes())
         .merge(languages::routes())
         .merge(health::routes())
+        .merge(metrics::routes())
         .merge(page::routes());
     finish(api, state)
 }
 
-/// What a process that only runs programs answers: its health.
+/// What a process that only runs programs answers: its health and its metrics.
 pub fn worker_app(state: App) -> Router {
-    finish(health::routes(), state)
+    finish(health::routes().merge(metrics::routes()), state)
 }
 
 fn finish(routes: Router<App>, state: App) -> Router {
@@ -76,6 +97,7 @@ fn finish(routes: Router<App>, state: App) -> Router {
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(on_every_answer))
+        .layer(from_fn(request::observe))
         .with_state(state)
 }
 
@@ -91,9 +113,7 @@ async fn not_allowed(method: Method, uri: Uri) -> Problem {
 }
 
 async fn on_every_answer(request: Request, next: Next) -> Response {
-    let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = next.run(request).await;
-    tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), "answered");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

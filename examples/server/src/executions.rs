@@ -20,6 +20,7 @@ use crate::{
     App,
     extract::{Body, Id, Paging, Params},
     problem::Problem,
+    request,
     sessions::{FileMember, files},
 };
 
@@ -82,7 +83,8 @@ impl RunRequest {
     }
 
     /// Puts in what isn't source.
-    fn fill(self, spec: &mut ExecutionSpec) {
+    fn fill(self, spec: &mut ExecutionSpec, headers: &HeaderMap) {
+        spec.trace = request::trace(headers);
         spec.stdin = self.stdin.unwrap_or_default().into();
         spec.args = self.args.unwrap_or_default();
         spec.env = self.env.unwrap_or_default();
@@ -124,7 +126,7 @@ async fn run_session(
         files: body.files.take().map(files).transpose()?,
         if_revision: None,
     };
-    let accepted = app.engine.run_session(id, edit, |spec| body.fill(spec), options).await?;
+    let accepted = app.engine.run_session(id, edit, |spec| body.fill(spec, &headers), options).await?;
     Ok(answer(&app, accepted, wait).await)
 }
 
@@ -149,7 +151,7 @@ async fn run_program(
     };
     let mut spec = ExecutionSpec::new(language, source_code);
     spec.files = files(body.files.take().unwrap_or_default())?;
-    body.fill(&mut spec);
+    body.fill(&mut spec, &headers);
     let accepted = app.engine.run(spec, options).await?;
     Ok(answer(&app, accepted, wait).await)
 }

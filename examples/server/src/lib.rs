@@ -14,18 +14,25 @@ mod health;
 mod images;
 mod languages;
 mod local;
+mod metrics;
+#[cfg(feature = "otel")]
+pub mod otel;
 mod page;
 mod parts;
 mod problem;
+mod request;
 mod retention;
 mod serve;
 mod sessions;
+mod telemetry;
 mod warm;
 
 pub use self::{
     app::{App, app, worker_app},
-    config::{Config, Database, Isolation, QueueKind, Role},
+    config::{Config, Database, Isolation, LogFormat, QueueKind, Role},
+    metrics::{Watched, keep_metrics},
     parts::Parts,
     retention::prune_forever,
     serve::{Shutdown, serve},
+    telemetry::{Telemetry, log_layer},
 };

@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 pub use self::{executions::*, followers::*, list::*, log::*, retention::*, sessions::*};
 use crate::{
     Change, Event, Execution, ExecutionId, ExecutionSpec, Follow, LimitRequest, Outcome, Output, Owner,
-    Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, Timestamp,
+    Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, Timestamp, Trace,
 };
 
 /// Makes a test of each clause of [`Store`](crate::Store). See [`conformance`](crate::conformance).
@@ -133,6 +133,10 @@ fn full_spec() -> ExecutionSpec {
             open_files: Some(6),
             stack_bytes: Some(7),
             ..LimitRequest::default()
+        },
+        trace: Trace {
+            request_id: Some("~'\"\\{}".into()),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         },
     }
 }
