@@ -55,6 +55,12 @@ pub fn describe_metrics() {
     counter!(GIVEN_UP).increment(0);
     counter!(STARTED).increment(0);
     counter!(LOST).increment(0);
+    for reason in ["failure", "shutdown"] {
+        counter!(RETRIED, "reason" => reason).increment(0);
+    }
+    for kind in ["internal", "unavailable", "unsupported"] {
+        counter!(SANDBOX_ERRORS, "kind" => kind).increment(0);
+    }
     gauge!(RUNNING).increment(0.0);
 }
 

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use livecode::{CompileCache, docker::DockerSandbox, process::ProcessSandbox};
+use livecode::{CompileCache, CompileCacheStats, docker::DockerSandbox, process::ProcessSandbox};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -99,6 +99,9 @@ fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(CACHE_ENTRIES, "Compile steps of which something is kept");
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "What is kept of compile steps");
     gauge!(EVENT_STREAMS).increment(0.0);
+    // There from the first look on, and 0 where programs run elsewhere.
+    tell_warm(0, 0, 0, 0);
+    tell_cache(CompileCacheStats::default());
     Ok(handle)
 }
 
@@ -135,13 +138,16 @@ impl Watched {
             tell_warm(stats.waiting, stats.hits, stats.misses, stats.failures);
         }
         if let Some(cache) = &self.cache {
-            let stats = cache.stats();
-            counter!(CACHE_HITS).absolute(stats.hits);
-            counter!(CACHE_MISSES).absolute(stats.misses);
-            gauge!(CACHE_ENTRIES).set(stats.entries as f64);
-            gauge!(CACHE_BYTES).set(stats.bytes as f64);
+            tell_cache(cache.stats());
         }
     }
+}
+
+fn tell_cache(stats: CompileCacheStats) {
+    counter!(CACHE_HITS).absolute(stats.hits);
+    counter!(CACHE_MISSES).absolute(stats.misses);
+    gauge!(CACHE_ENTRIES).set(stats.entries as f64);
+    gauge!(CACHE_BYTES).set(stats.bytes as f64);
 }
 
 fn tell_warm(waiting: u64, hits: u64, misses: u64, failures: u64) {

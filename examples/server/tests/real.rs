@@ -73,6 +73,14 @@ impl Server {
         self.end(&accepted)
     }
 
+    /// The value on the line of `GET /metrics` that begins so.
+    fn metric(&self, series: &str) -> Option<f64> {
+        let mut response = agent().get(format!("{}/metrics", self.url)).call().unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map(|value| value.parse().unwrap())
+    }
+
     fn end(&self, accepted: &Value) -> Value {
         let id = accepted["execution_id"].as_str().unwrap();
         let (status, record) = self.get(&format!("/executions/{id}?wait_ms=30000"));
