@@ -6,11 +6,16 @@ use std::{
 };
 
 use axum::http::StatusCode;
+use livecode::ErrorKind;
 use livecode_server::{LogFormat, log_layer};
 use serde_json::{Value, json};
 use tracing_subscriber::{Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{server::Server, until};
+use crate::{
+    fake::{Broken, SECRET},
+    server::{Server, Setup},
+    until,
+};
 
 /// What was written so far.
 #[derive(Clone, Debug, Default)]
@@ -38,12 +43,13 @@ impl Written {
 
 /// What all tests of this process write, in both formats.
 #[derive(Debug, Default)]
-struct Log {
+pub(crate) struct Log {
     text: Written,
     json: Written,
 }
 
-fn log() -> &'static Log {
+/// What is written, from the first call on.
+pub(crate) fn log() -> &'static Log {
     static LOG: LazyLock<Log> = LazyLock::new(|| {
         let log = Log::default();
         let (text, json) = (log.text.clone(), log.json.clone());
@@ -59,11 +65,6 @@ fn log() -> &'static Log {
         log
     });
     &LOG
-}
-
-/// The subscriber of this process, where a test needs it.
-pub(crate) fn install() {
-    log();
 }
 
 /// Runs a program under this request id, and waits until its worker has told the end.
@@ -140,6 +141,20 @@ async fn a_repeated_request_may_have_another_id() {
     let (first, second) = (send("first").await, send("second").await);
     assert_eq!((first.status, second.status), (StatusCode::ACCEPTED, StatusCode::OK));
     assert_eq!(first.text("execution_id"), second.text("execution_id"));
+}
+
+#[tokio::test]
+async fn why_a_request_failed_is_in_the_log_under_its_id_and_not_in_its_answer() {
+    log();
+    let store = Arc::new(Broken { kind: ErrorKind::Internal, accepts: false });
+    let server = Setup { store, worker: false, ..Setup::default() }.start();
+    let body = json!({ "language": "python", "source_code": "out 1" });
+    let answer = server.post_with("/executions", &[("x-request-id", "unlucky")], body).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.header("x-request-id"), "unlucky");
+    assert!(!String::from_utf8_lossy(&answer.body).contains(SECRET));
+    let lines = log().text.grep("unlucky");
+    assert!(lines.iter().any(|line| line.contains("ERROR") && line.contains(SECRET)), "{lines:?}");
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn spans_of(trace: &str) -> Vec<SpanData> {
 }
 
 async fn run(traceparent: &str) {
-    logs::install();
+    logs::log();
     let server = Server::start();
     let body = json!({ "language": "python", "source_code": "out 1", "wait_ms": 60_000 });
     server.post_with("/executions", &[("traceparent", traceparent)], body).await;
