@@ -82,8 +82,10 @@ pub struct Worker {
 }
 
 /// What a host does with the span of an attempt before it's entered.
+type Join = dyn Fn(&Span, &Trace) + Send + Sync;
+
 #[derive(Clone)]
-struct JoinTraces(Arc<dyn Fn(&Span, &Trace) + Send + Sync>);
+struct JoinTraces(Arc<Join>);
 
 impl fmt::Debug for JoinTraces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

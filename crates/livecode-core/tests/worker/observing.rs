@@ -15,7 +15,8 @@ use crate::{
 #[track_caller]
 fn value(metrics: &str, series: &str) -> f64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {series} in {metrics}")).parse().unwrap()
+    assert!(line.is_some(), "no {series} in {metrics}");
+    line.unwrap().parse().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
