@@ -56,7 +56,7 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
     let path: String = uri.path().chars().take(SHOWN).collect();
-    let ms = took.as_secs_f64() * 1e3;
+    let ms = took.as_micros() as f64 / 1e3;
     span.in_scope(|| {
         // What machines ask again and again would be most of the log.
         if route == "/metrics" || route.starts_with("/health") {

@@ -449,7 +449,7 @@ fn tell(execution: &Execution, is_failure: bool) {
             metrics::ended(execution);
             let error_type = execution.error_type().map(ErrorType::as_str);
             let usage = execution.outcome.as_ref().map(|outcome| outcome.usage);
-            let wall_ms = usage.map(|usage| usage.wall_time.as_secs_f64() * 1e3);
+            let wall_ms = usage.map(|usage| usage.wall_time.as_micros() as f64 / 1e3);
             if execution.state == State::Failed && usage.is_none() {
                 tracing::info!(failures, failure, "given up");
             } else {
