@@ -21,7 +21,7 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Writes the log to standard error from now on, as `RUST_LOG` says (default: `info`). With the feature `otel` spans are
-    /// exported where an endpoint is named: see [`Config`].
+    /// exported where `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set.
     ///
     /// Not to be called within a runtime.
     ///
