@@ -16,6 +16,7 @@ use crate::{
     Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId,
     ExecutionSpec, Follow, Languages, ListQuery, Owner, PageStart, PruneQuery, Queue, QueueStats, Result,
     Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
+    metrics,
 };
 
 /// How often a change is tried anew when somebody else changed the same record first.
@@ -317,7 +318,13 @@ impl Engine {
                 return Ok(execution);
             }
             match self.parts.store.update(&execution, &[]).await {
-                Ok(_) => return Ok(execution),
+                Ok(_) => {
+                    // One that runs is its worker's to end.
+                    if execution.state.is_terminal() {
+                        metrics::ended(&execution);
+                    }
+                    return Ok(execution);
+                }
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) => return Err(error),
             }

@@ -20,6 +20,7 @@ mod id;
 mod language;
 mod limits;
 pub mod memory;
+mod metrics;
 mod outcome;
 mod queue;
 mod runner;
@@ -28,6 +29,7 @@ mod session;
 mod spec;
 mod state;
 mod store;
+mod trace;
 mod worker;
 
 pub use self::{
@@ -43,6 +45,7 @@ pub use self::{
     language::{Language, Languages},
     limits::{Ceiling, LimitRequest, Limits},
     memory::{MemoryQueue, MemoryStore},
+    metrics::describe_metrics,
     outcome::{CollectedFile, ErrorType, Outcome, Termination, Usage},
     queue::{Job, Lease, Queue, QueueStats},
     runner::{Overflow, Run, Runner},
@@ -51,5 +54,6 @@ pub use self::{
     spec::{ExecutionSpec, SourceFile},
     state::{State, Transition},
     store::{Captured, Follow, Inserted, ListQuery, PageStart, PruneQuery, Pruned, Store},
+    trace::Trace,
     worker::Worker,
 };

@@ -247,9 +247,10 @@ pub enum ErrorType {
     InternalError,
 }
 
-impl fmt::Display for ErrorType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ErrorType {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::CompileError => "CompileError",
             Self::RuntimeError => "RuntimeError",
             Self::TimeoutError => "TimeoutError",
@@ -258,7 +259,13 @@ impl fmt::Display for ErrorType {
             Self::ProcessLimitError => "ProcessLimitError",
             Self::Cancelled => "Cancelled",
             Self::InternalError => "InternalError",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ErrorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

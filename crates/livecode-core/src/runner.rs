@@ -16,7 +16,7 @@ use self::{
 };
 use crate::{
     Captured, Ceiling, Error, ExecutionSpec, Io, Language, Languages, Limits, Outcome, Output, Owner,
-    Program, Result, Reuse, Sandbox, SourceFile, Stdio, Step, Termination,
+    Program, Result, Reuse, Sandbox, SourceFile, Stdio, Step, Termination, metrics,
 };
 
 /// How many chunks of output may wait for a slow reader before the program's writes wait.
@@ -237,14 +237,15 @@ impl Runner {
             name: self.name.clone(),
             ..program(spec, self.languages.get(&spec.language)?, &self.ceiling)
         };
-        match &spec.grading {
+        let ran = match &spec.grading {
             None => self.contain(&program, spec.stdin.clone(), output, cancel, admission).await,
             Some(grading) => {
                 let program = Program { collect: Vec::new(), ..program };
                 // Apart, so that a program without tests takes no more room.
                 Box::pin(self.grade(program, grading, cancel, admission)).await
             }
-        }
+        };
+        ran.inspect_err(|error| metrics::sandbox_error(error.kind()))
     }
 
     /// The version of a language's toolchain, as it says itself inside the sandbox.
@@ -319,6 +320,7 @@ impl Runner {
         let run = async {
             // The program's, not that of who reads what it has left in the channel.
             let _place = place;
+            let _running = metrics::Running::begin();
             let io = Io { stdin, output: sender };
             tokio::select! {
                 outcome = self.sandbox.run(program, io, &stop) => outcome,

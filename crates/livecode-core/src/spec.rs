@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Ceiling, Error, Grading, Languages, LimitRequest, Limits, Result};
+use crate::{Ceiling, Error, Grading, Languages, LimitRequest, Limits, Result, Trace};
 
 /// A program and all it's given. Immutable once accepted: an [`Execution`](crate::Execution) keeps it as it was.
 ///
@@ -42,6 +42,9 @@ pub struct ExecutionSpec {
     /// Test cases, each of which brings its own standard input: the program is run once for each in place of once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grading: Option<Grading>,
+    /// The request that it comes from, for logs and traces.
+    #[serde(default, skip_serializing_if = "Trace::is_empty")]
+    pub trace: Trace,
 }
 
 impl ExecutionSpec {
@@ -64,6 +67,7 @@ impl ExecutionSpec {
             limits: LimitRequest::default(),
             compile_limits: LimitRequest::default(),
             grading: None,
+            trace: Trace::default(),
         }
     }
 
@@ -94,8 +98,8 @@ impl ExecutionSpec {
     /// # Errors
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown language, an empty or oversized member, a
-    /// path that is not plainly relative, a NUL where the kernel ends a string, a limit of zero or above the ceiling, and test
-    /// cases that are none, too many, or come with a standard input beside theirs.
+    /// path that is not plainly relative, a NUL where the kernel ends a string, a limit of zero or above the ceiling, test cases
+    /// that are none, too many, or come with a standard input beside theirs, and a [`Trace`] that isn't one.
     pub fn complete(mut self, languages: &Languages, ceiling: &Ceiling) -> Result<Self> {
         let language = languages.get(&self.language)?;
         if self.source_code.trim().is_empty() {
@@ -106,6 +110,7 @@ impl ExecutionSpec {
         let tests = self.grading.as_ref().map_or(0, Grading::bytes);
         Self::check_total(&self.source_code, &self.files, self.stdin.len() + tests)?;
         self.check_arguments()?;
+        self.trace.check()?;
         self.language = language.name.clone();
         let limits = self.limits.resolve(&ceiling.run, "limits")?;
         let compile_limits = self.compile_limits.resolve(&ceiling.compile, "compile_limits")?;

@@ -6,7 +6,7 @@ use std::{iter, time::Duration};
 
 use livecode_core::{
     Ceiling, Compare, ErrorKind, ExecutionSpec, Grading, Language, Languages, LimitRequest, Limits, Result,
-    SourceFile, TestCase,
+    SourceFile, TestCase, Trace,
 };
 
 fn spec() -> ExecutionSpec {
@@ -350,6 +350,39 @@ fn a_tolerance_is_a_number_of_at_least_zero() {
 }
 
 #[test]
+fn a_trace_is_one_or_is_refused() {
+    let traced = |request_id: Option<&str>, traceparent: Option<&str>| ExecutionSpec {
+        trace: Trace {
+            request_id: request_id.map(str::to_owned),
+            traceparent: traceparent.map(str::to_owned),
+        },
+        ..spec()
+    };
+    let longest = "x".repeat(Trace::MAX_REQUEST_ID);
+    for id in ["a", "~!\"\\{}", &longest] {
+        assert_eq!(complete(traced(Some(id), None)).unwrap().trace.request_id.as_deref(), Some(id));
+    }
+    for id in ["", "two words", "line\nbreak", "é", "\u{7f}", &format!("{longest}x")] {
+        refused(traced(Some(id), None), &["request id", "128"]);
+    }
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_eq!(complete(traced(None, Some(parent))).unwrap().trace.traceparent.as_deref(), Some(parent));
+    for parent in [
+        "",
+        "00",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-",
+        "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b-011",
+    ] {
+        refused(traced(None, Some(parent)), &["traceparent", "00-TRACE-SPAN-FLAGS"]);
+    }
+}
+
+#[test]
 fn a_spec_of_an_older_version_has_no_test_cases() {
     let old = r#"{"language": "python", "source_code": "1", "limits": {}, "compile_limits": {}}"#;
     let read: ExecutionSpec = serde_json::from_str(old).unwrap();
@@ -359,4 +392,12 @@ fn a_spec_of_an_older_version_has_no_test_cases() {
         r#"{"language": "python", "source_code": "1", "grading": {"tests": [{"expected_stdout": "MQ=="}]}}"#;
     let read: ExecutionSpec = serde_json::from_str(least).unwrap();
     assert_eq!(read.grading, Some(Grading::new([TestCase::new("", "1")])));
+}
+
+#[test]
+fn a_spec_that_was_kept_before_there_were_traces_is_read_and_one_without_is_written_as_then() {
+    let before = r#"{"language":"python","source_code":"print(1)","limits":{},"compile_limits":{}}"#;
+    let read: ExecutionSpec = serde_json::from_str(before).unwrap();
+    assert_eq!(read, spec());
+    assert!(!serde_json::to_string(&read).unwrap().contains("trace"));
 }

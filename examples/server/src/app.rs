@@ -15,8 +15,16 @@ use tower_http::cors::CorsLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    Auth, batch, events, executions, extract::MAX_BODY_BYTES, health, jobs, languages, languages::Toolchains,
-    openapi, page, problem::Problem, serve::Shutdown, sessions,
+    Auth, batch, events, executions,
+    extract::MAX_BODY_BYTES,
+    health, jobs, languages,
+    languages::Toolchains,
+    metrics::{self, Watched},
+    openapi, page,
+    problem::Problem,
+    request,
+    serve::Shutdown,
+    sessions,
 };
 
 /// What all handlers share. Cheap to clone.
@@ -29,11 +37,15 @@ pub struct App {
     pub(crate) backends: [&'static str; 2],
     pub(crate) auth: Arc<Auth>,
     pub(crate) origins: Vec<HeaderValue>,
+    pub(crate) watched: Watched,
 }
 
 impl App {
     /// Over this engine. The runner tells the versions of the languages; none where programs run in other processes.
+    ///
+    /// From now on metrics are collected, for the whole process: before a worker of it begins.
     pub fn new(engine: Engine, runner: Option<Runner>, shutdown: Shutdown) -> Self {
+        metrics::recorder();
         Self {
             sandbox: runner.as_ref().map(|runner| runner.sandbox().clone()),
             toolchains: Arc::new(Toolchains::new(runner)),
@@ -42,6 +54,7 @@ impl App {
             backends: ["memory"; 2],
             auth: Arc::default(),
             origins: Vec::new(),
+            watched: Watched::default(),
         }
     }
 
@@ -56,6 +69,13 @@ impl App {
     #[must_use]
     pub fn origins(mut self, origins: Vec<HeaderValue>) -> Self {
         self.origins = origins;
+        self
+    }
+
+    /// The same, with metrics of what programs run in.
+    #[must_use]
+    pub fn watching(mut self, watched: Watched) -> Self {
+        self.watched = watched;
         self
     }
 
@@ -90,11 +110,12 @@ fn api() -> OpenApiRouter<App> {
         .merge(events::routes())
         .merge(languages::routes())
         .merge(health::routes())
+        .merge(metrics::routes())
 }
 
-/// What a process that only runs programs answers: its health.
+/// What a process that only runs programs answers: its health and its metrics.
 pub fn worker_app(state: App) -> Router {
-    finish(health::routes().split_for_parts().0, state)
+    finish(health::routes().merge(metrics::routes()).split_for_parts().0, state)
 }
 
 fn finish(routes: Router<App>, state: App) -> Router {
@@ -107,6 +128,7 @@ fn finish(routes: Router<App>, state: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(option_layer(cross_origin))
         .layer(from_fn(on_every_answer))
+        .layer(from_fn(request::observe))
         .with_state(state)
 }
 
@@ -134,9 +156,7 @@ async fn not_allowed(method: Method, uri: Uri) -> Problem {
 }
 
 async fn on_every_answer(request: Request, next: Next) -> Response {
-    let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = next.run(request).await;
-    tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), "answered");
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),

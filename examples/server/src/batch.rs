@@ -63,6 +63,7 @@ struct BatchEntry {
 )]
 async fn run_batch(
     Caller(app): Caller,
+    headers: HeaderMap,
     request: Request,
 ) -> Result<(StatusCode, Json<Vec<BatchEntry>>), Problem> {
     app.shutdown.refuse_while_draining()?;
@@ -76,7 +77,7 @@ async fn run_batch(
         )]));
     }
     let entries = programs.into_iter().map(|program| async {
-        match run_one(&app, program).await {
+        match run_one(&app, program, &headers).await {
             Ok((status, receipt)) => {
                 BatchEntry { status_code: status.as_u16(), execution: Some(receipt), problem: None }
             }
@@ -90,14 +91,14 @@ async fn run_batch(
     Ok((StatusCode::MULTI_STATUS, Json(join_all(entries).await)))
 }
 
-async fn run_one(app: &App, program: Value) -> Result<(StatusCode, Receipt), Problem> {
+async fn run_one(app: &App, program: Value, headers: &HeaderMap) -> Result<(StatusCode, Receipt), Problem> {
     if !program.is_object() {
         return Err(Problem::invalid(vec!["a program is a JSON object".into()]));
     }
     let request: RunRequest = serde_json::from_value(program)
         .map_err(|error| Problem::invalid(vec![format!("the program can't be read: {error}")]))?;
     let options = request.options(&HeaderMap::new())?;
-    let accepted = app.engine.run(request.program()?, options).await?;
+    let accepted = app.engine.run(request.program(headers)?, options).await?;
     let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, accepted.execution.into()))
 }

@@ -142,6 +142,10 @@ pub struct Config {
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub retain_days: Option<u32>,
 
+    /// How the log is written to standard error; what of it, RUST_LOG says (default: info)
+    #[arg(long, env, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
     /// A TOML file with more languages, as `[[language]]` tables
     #[arg(long, env, value_name = "FILE")]
     pub languages: Option<PathBuf>,
@@ -201,6 +205,15 @@ pub enum Role {
     Api,
     /// Runs programs, and answers for its health
     Worker,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    Text,
+    /// Lines that are JSON objects
+    Json,
 }
 
 /// What programs are contained by.

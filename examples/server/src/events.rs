@@ -22,6 +22,7 @@ use crate::{
     auth::Caller,
     executions::record,
     extract::{Id, Params},
+    metrics::OpenStream,
     openapi,
     problem::Problem,
 };
@@ -77,11 +78,14 @@ async fn follow(
         }
     }
     let shutdown = app.shutdown.clone();
+    let open = OpenStream::begin();
     let messages = stream::iter(first)
         .chain(events)
         .then(move |event| message(app.clone(), event))
         // Cut off by an error, the client comes back and resumes after the last event that it saw.
         .inspect(move |message| {
+            // It's open for as long as this is there.
+            let _open = &open;
             if let Err(error) = message {
                 tracing::warn!(execution = %id, %error, "a follower is cut off");
             }

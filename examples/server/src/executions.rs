@@ -24,6 +24,7 @@ use crate::{
     grading::{Grade, TestMember, grading},
     openapi,
     problem::Problem,
+    request,
     sessions::{FileMember, files},
 };
 
@@ -116,7 +117,7 @@ impl RunRequest {
     }
 
     /// The program, where it's whole.
-    pub(crate) fn program(mut self) -> Result<ExecutionSpec, Problem> {
+    pub(crate) fn program(mut self, headers: &HeaderMap) -> Result<ExecutionSpec, Problem> {
         let (language, source_code) = match (self.language.take(), self.source_code.take()) {
             (Some(language), Some(source_code)) => (language, source_code),
             (language, source_code) => {
@@ -129,12 +130,13 @@ impl RunRequest {
         };
         let mut spec = ExecutionSpec::new(language, source_code);
         spec.files = files(self.files.take().unwrap_or_default())?;
-        self.fill(&mut spec);
+        self.fill(&mut spec, headers);
         Ok(spec)
     }
 
     /// Puts in what isn't source.
-    fn fill(self, spec: &mut ExecutionSpec) {
+    fn fill(self, spec: &mut ExecutionSpec, headers: &HeaderMap) {
+        spec.trace = request::trace(headers);
         spec.stdin = self.stdin.unwrap_or_default().into();
         spec.args = self.args.unwrap_or_default();
         spec.env = self.env.unwrap_or_default();
@@ -196,7 +198,7 @@ async fn run_session(
         files: body.files.take().map(files).transpose()?,
         if_revision: None,
     };
-    let accepted = app.engine.run_session(id, edit, |spec| body.fill(spec), options).await?;
+    let accepted = app.engine.run_session(id, edit, |spec| body.fill(spec, &headers), options).await?;
     Ok(answer(&app, accepted, wait).await)
 }
 
@@ -224,7 +226,7 @@ async fn run_program(
     app.shutdown.refuse_while_draining()?;
     let wait = wait.or(body.wait_ms)?;
     let options = body.options(&headers)?;
-    let accepted = app.engine.run(body.program()?, options).await?;
+    let accepted = app.engine.run(body.program(&headers)?, options).await?;
     Ok(answer(&app, accepted, wait).await)
 }
 

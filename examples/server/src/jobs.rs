@@ -1,6 +1,9 @@
 //! The job style of older services: submit a program, then ask for its result until it's there.
 
-use axum::{Json, http::StatusCode};
+use axum::{
+    Json,
+    http::{HeaderMap, StatusCode},
+};
 use livecode::{ErrorKind, ExecutionId, ExecutionSpec, RunOptions, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -13,6 +16,7 @@ use crate::{
     extract::{Body, Params},
     openapi,
     problem::Problem,
+    request,
 };
 
 /// What is run where a job doesn't say.
@@ -54,13 +58,15 @@ struct Job {
 )]
 async fn submit(
     Caller(app): Caller,
+    headers: HeaderMap,
     Body(body): Body<JobRequest>,
 ) -> Result<(StatusCode, Json<Job>), Problem> {
     app.shutdown.refuse_while_draining()?;
     let Some(code) = body.code else {
         return Err(Problem::invalid(vec!["code is required".into()]));
     };
-    let spec = ExecutionSpec::new(body.language.unwrap_or_else(|| LANGUAGE.to_owned()), code);
+    let mut spec = ExecutionSpec::new(body.language.unwrap_or_else(|| LANGUAGE.to_owned()), code);
+    spec.trace = request::trace(&headers);
     let accepted = app.engine.run(spec, RunOptions::default()).await?;
     Ok((StatusCode::CREATED, Json(Job { job_id: accepted.execution.id })))
 }

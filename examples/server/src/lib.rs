@@ -19,20 +19,27 @@ mod images;
 mod jobs;
 mod languages;
 mod local;
+mod metrics;
 mod openapi;
+#[cfg(feature = "otel")]
+pub mod otel;
 mod page;
 mod parts;
 mod problem;
+mod request;
 mod retention;
 mod serve;
 mod sessions;
+mod telemetry;
 mod warm;
 
 pub use self::{
     app::{App, app, worker_app},
     auth::{Auth, KeyEntry, KeyFile, Role as KeyRole},
-    config::{Command, Config, Database, Isolation, KeysAction, QueueKind, Role},
+    config::{Command, Config, Database, Isolation, KeysAction, LogFormat, QueueKind, Role},
+    metrics::{Watched, keep_metrics},
     parts::Parts,
     retention::prune_forever,
     serve::{Shutdown, serve},
+    telemetry::{Telemetry, log_layer},
 };

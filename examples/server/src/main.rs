@@ -2,23 +2,18 @@
 
 #![forbid(unsafe_code)]
 
-use std::{
-    io::{IsTerminal, Write},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use livecode::{Engine, Error, Result, Worker};
 use livecode_server::{
-    App, Auth, Command, Config, KeyFile, KeysAction, Parts, Role, Shutdown, app, prune_forever, serve,
-    worker_app,
+    App, Auth, Command, Config, KeyFile, KeysAction, Parts, Role, Shutdown, Telemetry, app, keep_metrics,
+    prune_forever, serve, worker_app,
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
 };
-use tracing_subscriber::EnvFilter;
 
 /// How long programs may run on after the signal; giving back the rest takes some time as well, and all of it 10 s.
 const GRACE: Duration = Duration::from_secs(6);
@@ -37,19 +32,19 @@ fn main() -> ExitCode {
     if let Err(error) = config.check() {
         Config::command().error(ErrorKind::ValueValidation, error).exit();
     }
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    match start(&config) {
+    let telemetry = match Telemetry::install(&config) {
+        Ok(telemetry) => telemetry,
+        Err(error) => Config::command().error(ErrorKind::ValueValidation, error).exit(),
+    };
+    let code = match start(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    telemetry.end();
+    code
 }
 
 fn carry_out(Command::Keys { file, action }: &Command) -> Result<()> {
@@ -87,7 +82,7 @@ fn start(config: &Config) -> Result<()> {
 async fn run(config: &Config) -> Result<()> {
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     let auth = Auth::open(config)?;
-    let Parts { store, queue, runner, containers } = Parts::open(config).await?;
+    let Parts { store, queue, runner, watched } = Parts::open(config).await?;
     let engine = Engine::new(store.clone(), queue.clone())
         .languages(config.known_languages()?)
         .ceiling(config.ceiling())
@@ -97,23 +92,28 @@ async fn run(config: &Config) -> Result<()> {
     let state = App::new(engine.clone(), runner.clone(), shutdown.clone())
         .backends(config.backends()?)
         .auth(auth)
-        .origins(config.allowed_origins()?);
+        .origins(config.allowed_origins()?)
+        .watching(watched.clone());
     let listener = listen(config).await?;
     let router = match config.role {
         Role::All | Role::Api => app(state.clone()),
         Role::Worker => worker_app(state.clone()),
     };
     let probe = tokio::spawn(async move { state.probe_languages().await });
+    let metrics = tokio::spawn(keep_metrics());
     let draining = shutdown.draining();
     let worker = runner.map(|runner| {
         for missing in runner.sandbox().capabilities().missing {
             tracing::warn!("programs run without a protection: {missing}");
         }
-        Worker::new(store, queue, runner)
+        let worker = Worker::new(store, queue, runner)
             .concurrency(config.concurrency())
             .lease(config.lease())
             .max_attempts(config.max_attempts)
-            .grace(GRACE)
+            .grace(GRACE);
+        #[cfg(feature = "otel")]
+        let worker = worker.join_traces(livecode_server::otel::join_attempt);
+        worker
     });
     let retain = config.retain();
     let workers = async move {
@@ -136,7 +136,8 @@ async fn run(config: &Config) -> Result<()> {
     })
     .await;
     probe.abort();
-    if let Some(containers) = containers
+    metrics.abort();
+    if let Some(containers) = watched.docker
         && let Err(error) = containers.drain().await
     {
         tracing::warn!(%error, "containers that wait are left: they end with this process, and the next one removes them");

@@ -41,6 +41,7 @@ use crate::{
         (name = "executions", description = "Programs: run, read, followed, cancelled"),
         (name = "jobs", description = "The style of older services: submit, then ask"),
         (name = "service", description = "Languages and health"),
+        (name = "operations", description = "For who runs the service"),
     ),
 )]
 struct Base;
@@ -138,7 +139,11 @@ fn complete_operation(operation: &mut Operation, signs_in: bool, has_keys: bool)
         refusals.insert("415", "The body is not JSON");
     }
     // What the health of the service is, and which languages it has, is for everybody.
-    let is_public = operation.tags.iter().flatten().any(|tag| tag == "service");
+    let has_tag = |name: &str| operation.tags.iter().flatten().any(|tag| tag == name);
+    let is_public = has_tag("service");
+    if has_tag("operations") && signs_in {
+        refusals.insert("403", "The role is not admin");
+    }
     if !is_public {
         refusals.insert(
             "503",

@@ -10,7 +10,10 @@ use livecode::{
     sqlx::{Postgres, Sqlite},
 };
 
-use crate::config::{Config, Database, Isolation, QueueKind, Role, SandboxKind};
+use crate::{
+    config::{Config, Database, Isolation, QueueKind, Role, SandboxKind},
+    metrics::Watched,
+};
 
 /// The parts that the server is put together from.
 #[derive(Debug)]
@@ -21,8 +24,8 @@ pub struct Parts {
     pub queue: Arc<dyn Queue>,
     /// How programs run, with the configured languages and limits; none where other processes run them.
     pub runner: Option<Runner>,
-    /// What has containers that wait, for the end to drain.
-    pub containers: Option<DockerSandbox>,
+    /// What they run in, for metrics; and what has containers that wait, for the end to drain.
+    pub watched: Watched,
 }
 
 impl Parts {
@@ -38,14 +41,14 @@ impl Parts {
             QueueKind::Memory => Arc::new(MemoryQueue::default()),
             QueueKind::Redis(url) => Arc::new(RedisQueue::open(&url).await?),
         };
-        let (runner, containers) = match config.role {
-            Role::Api => (None, None),
+        let (runner, watched) = match config.role {
+            Role::Api => (None, Watched::default()),
             Role::All | Role::Worker => {
-                let (runner, containers) = runner(config).await?;
-                (Some(runner.languages(config.known_languages()?).ceiling(config.ceiling())), containers)
+                let (runner, watched) = runner(config).await?;
+                (Some(runner.languages(config.known_languages()?).ceiling(config.ceiling())), watched)
             }
         };
-        Ok(Self { store, queue, runner, containers })
+        Ok(Self { store, queue, runner, watched })
     }
 }
 
@@ -66,7 +69,7 @@ async fn records(database: &Database, has_jobs: bool) -> Result<(Arc<dyn Store>,
     })
 }
 
-async fn runner(config: &Config) -> Result<(Runner, Option<DockerSandbox>)> {
+async fn runner(config: &Config) -> Result<(Runner, Watched)> {
     match config.sandbox {
         SandboxKind::Process => {
             let isolation = match config.isolation {
@@ -79,11 +82,14 @@ async fn runner(config: &Config) -> Result<(Runner, Option<DockerSandbox>)> {
                 .into_iter()
                 .fold(builder, |builder, (language, way)| builder.warm(language, way));
             let sandbox = builder.build()?;
-            let runner = match config.compile_cache_bytes {
-                0 => Runner::new(sandbox),
-                bytes => Runner::new(CompileCache::new(sandbox).max_bytes(bytes)),
-            };
-            Ok((runner, None))
+            let watched = Watched { process: Some(sandbox.clone()), ..Watched::default() };
+            Ok(match config.compile_cache_bytes {
+                0 => (Runner::new(sandbox), watched),
+                bytes => {
+                    let cache = Arc::new(CompileCache::new(sandbox).max_bytes(bytes));
+                    (Runner::shared(cache.clone()), Watched { cache: Some(cache), ..watched })
+                }
+            })
         }
         SandboxKind::Docker => {
             let isolation = match config.isolation {
@@ -103,7 +109,8 @@ async fn runner(config: &Config) -> Result<(Runner, Option<DockerSandbox>)> {
                 .into_iter()
                 .fold(builder, |builder, (language, image)| builder.image(language, image));
             let sandbox = builder.build().await?;
-            Ok((Runner::new(sandbox.clone()), Some(sandbox)))
+            let watched = Watched { docker: Some(sandbox.clone()), ..Watched::default() };
+            Ok((Runner::new(sandbox), watched))
         }
     }
 }

@@ -30,11 +30,16 @@ struct Server {
 
 impl Server {
     fn start(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::logging(directory, environment, Stdio::inherit())
+    }
+
+    fn logging(directory: &Path, environment: &[(&str, &str)], log: Stdio) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_livecode-server"))
             .current_dir(directory)
             .envs([("LISTEN", "127.0.0.1:0"), ("LEASE_MS", "1000"), ("A_SECRET_OF_THE_HOST", "hunter2")])
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -71,6 +76,14 @@ impl Server {
         let (status, accepted) = self.post("/executions", body);
         assert_eq!(status, 202, "{accepted}");
         self.end(&accepted)
+    }
+
+    /// The value on the line of `GET /metrics` that begins so.
+    fn metric(&self, series: &str) -> Option<f64> {
+        let mut response = agent().get(format!("{}/metrics", self.url)).call().unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map(|value| value.parse().unwrap())
     }
 
     fn end(&self, accepted: &Value) -> Value {
@@ -435,6 +448,43 @@ fn processes_share_a_database(directory: &Path, database: &str, queue: &str) {
 
 fn sqlite_in(directory: &Path) -> String {
     format!("sqlite://{}/livecode.db", directory.display())
+}
+
+#[test]
+fn a_request_id_finds_the_lines_of_two_processes() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = |role: &str| {
+        let log = directory.path().join(role);
+        let environment =
+            [("ROLE", role), ("DATABASE_URL", &sqlite_in(directory.path())), ("LOG_FORMAT", "json")];
+        let server = Server::logging(directory.path(), &environment, fs::File::create(&log).unwrap().into());
+        (server, log)
+    };
+    let ((api, api_log), (_worker, worker_log)) = (start("api"), start("worker"));
+    let (_, accepted) =
+        api.post_with("/executions", &python("print(1)"), &[("x-request-id", "over-there-7")]);
+    assert_eq!(api.end(&accepted)["status"], "COMPLETED");
+    for (log, said) in [(api_log, "answered"), (worker_log, "ended")] {
+        until("the line of each", || {
+            let text = fs::read_to_string(&log).unwrap();
+            text.lines().any(|line| line.contains("\"over-there-7\"") && line.contains(said))
+        });
+    }
+}
+
+#[test]
+fn metrics_tell_how_programs_were_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    until("a program that finds a world booted ahead", || {
+        assert_eq!(server.run(&python("print(1)"))["status"], "COMPLETED");
+        server.metric("livecode_warm_hits_total").unwrap() >= 1.0
+    });
+    assert!(server.metric("livecode_warm_misses_total").unwrap() >= 1.0, "the first ones found none");
+    let compiled = json!({ "language": "c", "source_code": "int main(void) { return 0; }" });
+    (0..2).for_each(|_| assert_eq!(server.run(&compiled)["status"], "COMPLETED"));
+    assert_eq!(server.metric("livecode_compile_cache_hits_total"), Some(1.0));
+    assert_eq!(server.metric("livecode_compile_cache_entries"), Some(1.0));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{Edit, Engine};
 use crate::{
     Error, ErrorKind, Execution, ExecutionSpec, Inserted, Job, LimitRequest, Owner, Result, SessionId,
+    metrics,
 };
 
 /// How long a look at the queue's length is good for; and where it was less than half full, with what we have added to it.
@@ -180,6 +181,7 @@ impl Engine {
             (spec.limits, spec.compile_limits) = asked;
             return self.repeated(*earlier, &accepted, &spec, brought);
         }
+        metrics::accepted(&execution);
         if self.parts.store.is_queue() {
             return Ok(Accepted { execution, new: true });
         }

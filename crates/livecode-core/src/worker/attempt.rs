@@ -9,6 +9,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::{
     Shift,
@@ -17,8 +18,8 @@ use super::{
     output,
 };
 use crate::{
-    Change, Error, ErrorKind, EventKind, Execution, ExecutionSpec, Follow, Job, Lease, Outcome, Output,
-    Result, Seq, State, Termination, Timestamp,
+    Change, Error, ErrorKind, ErrorType, EventKind, Execution, ExecutionSpec, Follow, Job, Lease, Outcome,
+    Output, Result, Seq, State, Termination, Timestamp, metrics,
 };
 
 /// How many chunks of output may wait for the store before the program's writes wait.
@@ -107,27 +108,68 @@ impl Shift {
         held: Held,
         slot: Option<OwnedSemaphorePermit>,
     ) -> Option<Error> {
-        let (parting, failed) = match self.begin(&held).await {
+        // Only what was asked says which request it comes from, and a span's parent is known when it begins.
+        let claimed =
+            tracing::info_span!("claimed", execution = %held.lease.id, attempt = held.lease.attempt);
+        match self.begin(&held).instrument(claimed.clone()).await {
             Ok((execution, spec, started)) => {
-                let readable = spec.is_ok();
-                let (verdict, output) = match spec {
-                    Ok(spec) => self.run(&held, &execution, &spec, started).await,
-                    Err(error) => (Verdict::Failed(error), Vec::new()),
-                };
-                if let Verdict::Failed(error) = &verdict {
-                    // The record, which clients read, has the message without its source.
-                    tracing::warn!(%error, "an attempt failed");
-                }
-                let parting = self.settle(execution, &verdict, &output).await;
-                (parting, verdict.failure_of_all().filter(|_| readable))
+                let span = self.span(&execution, spec.as_ref().ok());
+                self.carry_out(held, slot, execution, spec, started).instrument(span).await
             }
-            Err(parting) => (parting, None),
+            Err(parting) => {
+                self.leave(held, slot, parting, false).instrument(claimed).await;
+                None
+            }
+        }
+    }
+
+    /// The span of an attempt that has begun.
+    fn span(&self, execution: &Execution, spec: Option<&ExecutionSpec>) -> Span {
+        let trace = spec.map(|spec| &spec.trace);
+        let span = tracing::info_span!(
+            parent: None,
+            "attempt",
+            execution = %execution.id,
+            attempt = execution.attempt,
+            language = execution.language,
+            request_id = trace.and_then(|trace| trace.request_id.as_deref()),
+        );
+        if let (Some(join), Some(trace)) = (&self.worker.join_traces, trace) {
+            join.0(&span, trace);
+        }
+        span
+    }
+
+    /// From its start in the record to the end of its lease.
+    async fn carry_out(
+        &self,
+        held: Held,
+        slot: Option<OwnedSemaphorePermit>,
+        execution: Execution,
+        spec: Result<ExecutionSpec>,
+        started: Seq,
+    ) -> Option<Error> {
+        metrics::started(&execution);
+        let readable = spec.is_ok();
+        let (verdict, output) = match spec {
+            Ok(spec) => self.run(&held, &execution, &spec, started).await,
+            Err(error) => (Verdict::Failed(error), Vec::new()),
         };
+        if let Verdict::Failed(error) = &verdict {
+            // The record, which clients read, has the message without its source.
+            tracing::warn!(%error, "an attempt failed");
+        }
+        let parting = self.settle(execution, &verdict, &output).await;
+        let failed = verdict.failure_of_all().filter(|_| readable);
+        self.leave(held, slot, parting, failed.is_some()).await;
+        failed
+    }
+
+    async fn leave(&self, held: Held, slot: Option<OwnedSemaphorePermit>, parting: Parting, failed: bool) {
         // While an end is acknowledged the next program is claimed: queues make one trip of the two. Where the sandbox failed, what
         // that means for others comes first.
-        let _slot = slot.filter(|_| failed.is_some() || !matches!(parting, Parting::Done));
+        let _slot = slot.filter(|_| failed || !matches!(parting, Parting::Done));
         self.part(held, parting).await;
-        failed
     }
 
     /// Records the start. Gives back the record, what was asked and the place of its event, or how to part where there is
@@ -157,7 +199,10 @@ impl Shift {
                     match self.write(&mut execution, change, &[], at).await {
                         Ok(seq) if execution.state == State::Running => return Ok((execution, spec, seq)),
                         // What a lost worker left is in order: look what there is to do now.
-                        Ok(_) => continue,
+                        Ok(_) => {
+                            metrics::lost();
+                            continue;
+                        }
                         Err(error) => {
                             // On a conflict nothing took effect: what looks the same is another's.
                             intended = (error.kind() != ErrorKind::Conflict).then_some(execution);
@@ -355,18 +400,12 @@ impl Shift {
         at: Timestamp,
     ) -> Result<Seq> {
         let attempt = execution.attempt;
+        let is_failure = matches!(change, Change::Requeue { failure: Some(_), .. });
         execution.apply(change, at)?;
         // What an attempt that is made anew has written is void; it would count as the new one's.
         let output = if execution.attempt == attempt { output } else { &[] };
         let seq = self.worker.store.update(execution, output).await?;
-        let (failures, failure) = (execution.failures, execution.failure.as_deref());
-        match execution.state {
-            State::Queued => tracing::info!(failures, failure, "queued again"),
-            State::Failed if execution.outcome.is_none() => tracing::info!(failures, failure, "given up"),
-            State::Running | State::Completed | State::Failed | State::TimedOut | State::Cancelled => {
-                tracing::debug!(state = %execution.state, "recorded");
-            }
-        }
+        tell(execution, is_failure);
         Ok(seq)
     }
 
@@ -393,6 +432,29 @@ impl Shift {
         if let Err(error) = parted {
             // The record is right: the job comes back when its lease has lapsed, or by a sweep.
             tracing::debug!(%error, "the queue was not told of an attempt's end");
+        }
+    }
+}
+
+/// Logs and counts what a change has made of an execution.
+fn tell(execution: &Execution, is_failure: bool) {
+    let (failures, failure) = (execution.failures, execution.failure.as_deref());
+    match execution.state {
+        State::Queued => {
+            metrics::retried(is_failure);
+            tracing::info!(failures, failure, "queued again");
+        }
+        State::Running => tracing::debug!("started"),
+        State::Completed | State::Failed | State::TimedOut | State::Cancelled => {
+            metrics::ended(execution);
+            let error_type = execution.error_type().map(ErrorType::as_str);
+            let usage = execution.outcome.as_ref().map(|outcome| outcome.usage);
+            let wall_ms = usage.map(|usage| usage.wall_time.as_micros() as f64 / 1e3);
+            if execution.state == State::Failed && usage.is_none() {
+                tracing::info!(failures, failure, "given up");
+            } else {
+                tracing::info!(status = %execution.state, error_type, wall_ms, "ended");
+            }
         }
     }
 }

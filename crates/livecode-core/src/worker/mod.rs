@@ -18,7 +18,7 @@ mod leases;
 mod output;
 mod sweep;
 
-use std::{num::NonZero, sync::Arc, thread, time::Duration};
+use std::{fmt, num::NonZero, sync::Arc, thread, time::Duration};
 
 use tokio::{
     pin, select,
@@ -27,13 +27,13 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::Span;
 
 use self::{
     backoff::{Backoff, Outage},
     leases::Leases,
 };
-use crate::{Clock, Error, Lease, Queue, Runner, Store, SystemClock};
+use crate::{Clock, Error, Lease, Queue, Runner, Store, SystemClock, Trace};
 
 /// How long one claim waits for a job.
 const CLAIM_WAIT: Duration = Duration::from_secs(5);
@@ -78,6 +78,19 @@ pub struct Worker {
     grace: Duration,
     sweep_every: Duration,
     sweep_older_than: Duration,
+    join_traces: Option<JoinTraces>,
+}
+
+/// What a host does with the span of an attempt before it's entered.
+type Join = dyn Fn(&Span, &Trace) + Send + Sync;
+
+#[derive(Clone)]
+struct JoinTraces(Arc<Join>);
+
+impl fmt::Debug for JoinTraces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinTraces")
+    }
 }
 
 impl Worker {
@@ -95,6 +108,7 @@ impl Worker {
             grace: Duration::from_secs(8),
             sweep_every: Duration::from_secs(5),
             sweep_older_than: Duration::from_secs(10),
+            join_traces: None,
         }
     }
 
@@ -140,6 +154,23 @@ impl Worker {
     pub fn sweep(mut self, every: Duration, older_than: Duration) -> Self {
         self.sweep_every = every.clamp(Duration::from_millis(10), DAY);
         self.sweep_older_than = older_than.min(DAY);
+        self
+    }
+
+    /// The same, which hands the span of each attempt to `join` before it's entered, with where the execution comes from: for
+    /// hosts whose tracer can put it under a span of another process. The span is called `attempt`; its fields are
+    /// `execution`, `attempt`, `language` and `request_id`, and what the attempt logs is within it.
+    ///
+    /// ```
+    /// # use livecode_core::Worker;
+    /// fn traced(worker: Worker) -> Worker {
+    ///     // With OpenTelemetry: `span.set_parent(context)` of tracing-opentelemetry.
+    ///     worker.join_traces(|span, trace| println!("{span:?} belongs under {:?}", trace.traceparent))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn join_traces(mut self, join: impl Fn(&Span, &Trace) + Send + Sync + 'static) -> Self {
+        self.join_traces = Some(JoinTraces(Arc::new(join)));
         self
     }
 
@@ -239,11 +270,10 @@ impl Shift {
     }
 
     fn take(self: &Arc<Self>, lease: Lease, attempts: &mut Attempts) {
-        let span = tracing::info_span!("attempt", execution = %lease.id, attempt = lease.attempt);
         let held = self.leases.hold(lease, self.worker.lease, self.give_back.child_token());
         // Nobody else takes slots, so there is one.
         let slot = self.slots.clone().try_acquire_owned().ok();
-        attempts.spawn(self.clone().attempt(held, slot).instrument(span));
+        attempts.spawn(self.clone().attempt(held, slot));
     }
 
     async fn drain(&self, attempts: &mut Attempts) {

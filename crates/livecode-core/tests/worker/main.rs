@@ -7,6 +7,7 @@ mod cancelling;
 mod chaos;
 mod failing;
 mod leases;
+mod observing;
 mod output;
 mod running;
 mod shutdown;

@@ -50,6 +50,7 @@ async fn help_lists_every_variable_with_its_default() {
         ("RETAIN_DAYS", "(default: forever)"),
         ("ALLOW_ANONYMOUS", ""),
         ("LANGUAGES", ""),
+        ("LOG_FORMAT", "[default: text]"),
     ] {
         let flag = format!("--{}", variable.to_lowercase().replace('_', "-"));
         let (_, about) = help
@@ -129,6 +130,7 @@ async fn what_cannot_be_right_is_refused_with_variable_reason_and_remedy() {
         (&[("LEASE_MS", "1")], "--lease-ms", "1000.."),
         (&[("RETAIN_DAYS", "0")], "--retain-days", "1..=36500"),
         (&[("ALLOW_ANONYMOUS", "perhaps")], "--allow-anonymous", "boolean"),
+        (&[("LOG_FORMAT", "xml")], "--log-format <LOG_FORMAT>", "text, json"),
         (&[("LANGUAGES", "/nowhere.toml")], "LANGUAGES", "/nowhere.toml"),
     ] {
         let refused = binary(&[], environment).await;
@@ -138,4 +140,15 @@ async fn what_cannot_be_right_is_refused_with_variable_reason_and_remedy() {
         assert!(said.contains(remedy), "{environment:?}: {said}");
         assert!(!said.contains("hunter2"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn the_log_is_json_where_that_is_asked_for_and_holds_no_password() {
+    let environment = [("LOG_FORMAT", "json"), ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x")];
+    let refused = binary(&[], &environment).await;
+    let said = String::from_utf8(refused.stderr).unwrap();
+    let line: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["message"].as_str().unwrap().contains("the database can't be reached"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
 }

@@ -59,6 +59,8 @@ impl Setup {
         let shutdown = Shutdown::default();
         if self.worker {
             let worker = Worker::new(self.store, queue, runner.clone()).concurrency(4);
+            #[cfg(feature = "otel")]
+            let worker = worker.join_traces(livecode_server::otel::join_attempt);
             let draining = shutdown.draining();
             tokio::spawn(async move { worker.run(draining).await });
         }

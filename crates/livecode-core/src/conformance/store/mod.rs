@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 pub use self::{executions::*, followers::*, list::*, log::*, retention::*, sessions::*};
 use crate::{
     Change, Compare, Event, Execution, ExecutionId, ExecutionSpec, Follow, Grading, LimitRequest, Outcome,
-    Output, Owner, Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, TestCase, Timestamp,
+    Output, Owner, Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, TestCase, Timestamp, Trace,
 };
 
 /// Makes a test of each clause of [`Store`](crate::Store). See [`conformance`](crate::conformance).
@@ -143,6 +143,10 @@ fn full_spec() -> ExecutionSpec {
             compare: Compare::Tolerance { absolute: 0.1 + 0.2, relative: 1e23 / 3.0 },
             stop_at_first_failure: true,
         }),
+        trace: Trace {
+            request_id: Some("~'\"\\{}".into()),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        },
     }
 }
 
