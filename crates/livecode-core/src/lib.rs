@@ -35,7 +35,7 @@ pub use self::{
     compile_cache::{CompileCache, CompileCacheStats},
     engine::{Accepted, Edit, Engine, RunOptions},
     error::{Error, ErrorKind, Result},
-    event::{Event, EventKind, Output, Seq, Stdio},
+    event::{Event, EventKind, Input, Output, Seq, Stdio},
     execution::{Change, Execution},
     id::{ExecutionId, Owner, SessionId},
     language::{Language, Languages},

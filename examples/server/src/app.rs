@@ -13,7 +13,7 @@ use livecode::{Engine, Runner, Sandbox};
 
 use crate::{
     events, executions, extract::MAX_BODY_BYTES, health, languages, languages::Toolchains, page,
-    problem::Problem, serve::Shutdown, sessions,
+    problem::Problem, serve::Shutdown, sessions, socket,
 };
 
 /// What all handlers share. Cheap to clone.
@@ -57,6 +57,7 @@ pub fn app(state: App) -> Router {
         .merge(sessions::routes())
         .merge(executions::routes())
         .merge(events::routes())
+        .merge(socket::routes())
         .merge(languages::routes())
         .merge(health::routes())
         .merge(page::routes());

@@ -54,6 +54,7 @@ struct RunRequest {
     source_code: Option<String>,
     files: Option<Vec<FileMember>>,
     stdin: Option<String>,
+    stdin_open: Option<bool>,
     args: Option<Vec<String>>,
     env: Option<BTreeMap<String, String>>,
     limits: Option<LimitRequest>,
@@ -84,6 +85,7 @@ impl RunRequest {
     /// Puts in what isn't source.
     fn fill(self, spec: &mut ExecutionSpec) {
         spec.stdin = self.stdin.unwrap_or_default().into();
+        spec.stdin_open = self.stdin_open.unwrap_or_default();
         spec.args = self.args.unwrap_or_default();
         spec.env = self.env.unwrap_or_default();
         spec.limits = self.limits.unwrap_or_default();

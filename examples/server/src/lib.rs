@@ -20,6 +20,7 @@ mod problem;
 mod retention;
 mod serve;
 mod sessions;
+mod socket;
 mod warm;
 
 pub use self::{

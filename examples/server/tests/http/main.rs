@@ -13,3 +13,4 @@ mod problems;
 mod server;
 mod sessions;
 mod shutdown;
+mod socket;
