@@ -57,7 +57,7 @@ impl Shutdown {
 }
 
 /// Serves until `signal` is ready, then ends in this order, within 10 s: ready says 503, new runs are refused and the
-/// workers drain (they are to stop by [`Shutdown::draining`]); the listener closes and event streams end; what is open
+/// workers drain (they are to stop by [`Shutdown::draining`]); the listener closes, event streams and WebSockets end; what is open
 /// is answered.
 ///
 /// On a loopback address it refuses with 403 what browsers ask on behalf of other sites' pages.

@@ -254,8 +254,11 @@ impl Store for FatedStore {
         async move {
             match fate.await {
                 Fate::Works => inputs,
-                Fate::FailsBefore | Fate::Breaks | Fate::FailsAfter | Fate::Pretends => {
-                    stream::iter([Err(Error::unavailable("inputs can't be followed"))]).boxed()
+                // After the first piece, where it's after.
+                fate => {
+                    let pieces = usize::from(matches!(fate, Fate::FailsAfter | Fate::Pretends));
+                    let error = Error::unavailable("inputs can't be followed");
+                    inputs.take(pieces).chain(stream::iter([Err(error)])).boxed()
                 }
             }
         }

@@ -392,6 +392,7 @@ mod tests {
         let databases = two().await;
         let (shared, execution, mut log) = heard(&databases).await;
         let mut jobs = shared.jobs.subscribe();
+        let mut input = lock(&shared.inputs).entry(execution.id).or_default().subscribe();
         let listening = shared.listen_forever(databases[0].database.waiters.options.clone());
         let told = async {
             // As soon as it listens, everybody looks.
@@ -402,6 +403,8 @@ mod tests {
                 let told = log.wait_for(|reach| reach.last == Seq(last)).await.unwrap();
                 assert_eq!(told.may_have_ended, may_have_ended);
             }
+            databases[1].database.waiters.input_grew(execution.id, Seq(3));
+            input.wait_for(|last| *last == Seq(3)).await.unwrap();
             databases[1].database.waiters.jobs_came();
             jobs.changed().await.unwrap();
             // The connection is cut: what is told meanwhile is lost, so everybody looks again.
@@ -436,10 +439,12 @@ mod tests {
     fn news_is_told_in_as_many_payloads_as_it_takes() {
         let logs: HashMap<_, _> =
             (1..=500).map(|seq| (execution().id, Reach { last: Seq(seq), may_have_ended: true })).collect();
-        let payloads = News { jobs: true, logs: logs.clone(), inputs: HashMap::new() }.payloads("me");
+        let inputs = HashMap::from([(execution().id, Seq(7))]);
+        let payloads = News { jobs: true, logs: logs.clone(), inputs }.payloads("me");
         assert!(payloads.len() > 1 && payloads.iter().all(|payload| payload.len() < 8_000));
         let words: Vec<&str> = payloads.iter().flat_map(|payload| payload.split(' ').skip(1)).collect();
-        assert_eq!(words.len(), 501);
+        assert_eq!(words.len(), 502);
+        assert_eq!(words.iter().filter(|word| word.ends_with(":7<")).count(), 1);
         assert!(words.contains(&"jobs"));
         assert!(payloads.iter().all(|payload| payload.starts_with("me ")));
     }
