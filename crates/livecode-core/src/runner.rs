@@ -214,13 +214,13 @@ impl Runner {
     /// As [`Runner::run`].
     ///
     /// ```
-    /// # use livecode_core::{Runner, ExecutionSpec, Sandbox};
+    /// # use livecode_core::{Runner, ExecutionSpec, Output};
     /// # use tokio::sync::mpsc;
     /// # use tokio_util::sync::CancellationToken;
     /// async fn ask(runner: Runner) -> livecode_core::Result<()> {
     ///     let spec = ExecutionSpec::new("python", "print('Who? ', flush=True); print('Hello', input())");
-    ///     let (input, receiver) = mpsc::channel(1);
-    ///     let (sender, mut output) = mpsc::channel(1);
+    ///     let (input, receiver) = mpsc::channel::<bytes::Bytes>(1);
+    ///     let (sender, mut output) = mpsc::channel::<Output>(1);
     ///     let cancel = CancellationToken::new();
     ///     let talk = async {
     ///         while let Some(written) = output.recv().await {
