@@ -132,7 +132,8 @@ pub async fn input_keeps_no_program_from_its_end<S: Sandbox>(sandbox: Arc<S>) {
     for (source, sends) in
         [("import sys; sys.stdin.buffer.read(100_000)", true), ("1", true), ("print('silent')", false)]
     {
-        let (running, input, _output) = interact(&sandbox, python(source));
+        let (running, input, output) = interact(&sandbox, python(source));
+        drop(output);
         if sends {
             // Until it's refused, which is the end of the program.
             let piece = Bytes::from(vec![b'x'; 50_000]);
