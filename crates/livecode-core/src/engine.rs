@@ -10,6 +10,7 @@ use std::{
 use self::accept::Look;
 pub use self::accept::{Accepted, RunOptions};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
@@ -307,6 +308,46 @@ impl Engine {
     pub async fn events(&self, id: ExecutionId, after: Seq) -> Result<BoxStream<'static, Result<Event>>> {
         self.execution(id).await?;
         Ok(self.parts.store.events(id, after, Follow::Everything))
+    }
+
+    /// Sends a piece to the standard input of an execution that was accepted with [`stdin_open`](ExecutionSpec::stdin_open). It's
+    /// kept until the program reads it, whether that has begun or not; an attempt that is made anew reads all from the start.
+    /// Where the program has ended or has closed its standard input meanwhile, it vanishes. An empty piece is no piece. Pieces
+    /// arrive in the order in which this was called one after the other, and are no lines: a program that reads lines waits for
+    /// the newline.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ErrorKind::Conflict) where nobody will read it: the execution was accepted without `stdin_open`, has
+    /// ended, or its input was ended before. [`InvalidArgument`](ErrorKind::InvalidArgument) where all that was sent would be
+    /// more than [`ExecutionSpec::MAX_INPUT_BYTES`]. After [`Unavailable`](ErrorKind::Unavailable) it may have been sent.
+    ///
+    /// ```
+    /// # use livecode_core::*;
+    /// async fn answer(engine: &Engine) -> Result<()> {
+    ///     let spec = ExecutionSpec::new("python", "print('Hello', input('Who? '))").stdin_open();
+    ///     let accepted = engine.run(spec, RunOptions::default()).await?;
+    ///     engine.send_input(accepted.execution.id, "Ada\n").await?;
+    ///     engine.end_input(accepted.execution.id).await
+    /// }
+    /// ```
+    pub async fn send_input(&self, id: ExecutionId, bytes: impl Into<Bytes>) -> Result<()> {
+        let bytes = bytes.into();
+        self.execution(id).await?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.parts.store.add_input(id, Some(bytes)).await.map(drop)
+    }
+
+    /// Ends the standard input of an execution: a program that has read all of it meets its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::send_input`].
+    pub async fn end_input(&self, id: ExecutionId) -> Result<()> {
+        self.execution(id).await?;
+        self.parts.store.add_input(id, None).await.map(drop)
     }
 
     /// Asks for the end: a queued execution is cancelled at once, a running one as soon as its worker has seen the wish

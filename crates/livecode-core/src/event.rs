@@ -59,6 +59,16 @@ impl Output {
     }
 }
 
+/// A piece of what was sent to a program's standard input, or its end. Its place is in a log of its own: the pieces of one
+/// execution count up by one from 1, without gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Its place.
+    pub seq: Seq,
+    /// What was sent, never empty; none: the end, after which nothing comes.
+    pub bytes: Option<Bytes>,
+}
+
 /// One entry of an execution's log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {

@@ -38,7 +38,7 @@ pub use self::{
     compile_cache::{CompileCache, CompileCacheStats},
     engine::{Accepted, Edit, Engine, RunOptions},
     error::{Error, ErrorKind, Result},
-    event::{Event, EventKind, Output, Seq, Stdio},
+    event::{Event, EventKind, Input, Output, Seq, Stdio},
     execution::{Change, Execution},
     grading::{CaseResult, Compare, Excerpt, Grading, TestCase, Verdict},
     id::{ExecutionId, Owner, SessionId},

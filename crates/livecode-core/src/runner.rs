@@ -197,7 +197,47 @@ impl Runner {
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         let spec = spec.clone().complete(&self.languages, &self.ceiling)?;
-        self.stream_program(&spec, output, cancel, Some(&self.admission)).await
+        self.stream_program(&spec, None, output, cancel, Some(&self.admission)).await
+    }
+
+    /// [`Runner::stream`] for a program that reads what comes meanwhile: after the spec's `stdin` whatever is sent to `input`,
+    /// until its senders are gone. While the program doesn't read, the channel fills and whoever sends waits; when it has ended
+    /// or closed its standard input, the channel is closed. Input that waits doesn't keep it from ending.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runner::run`].
+    ///
+    /// ```
+    /// # use livecode_core::{Runner, ExecutionSpec, Output};
+    /// # use tokio::sync::mpsc;
+    /// # use tokio_util::sync::CancellationToken;
+    /// async fn ask(runner: Runner) -> livecode_core::Result<()> {
+    ///     let spec = ExecutionSpec::new("python", "print('Who? ', flush=True); print('Hello', input())");
+    ///     let (input, receiver) = mpsc::channel::<bytes::Bytes>(1);
+    ///     let (sender, mut output) = mpsc::channel::<Output>(1);
+    ///     let cancel = CancellationToken::new();
+    ///     let talk = async {
+    ///         while let Some(written) = output.recv().await {
+    ///             if written.bytes.starts_with(b"Who?") {
+    ///                 input.send("Ada\n".into()).await.ok();
+    ///             }
+    ///         }
+    ///     };
+    ///     let (outcome, ()) = tokio::join!(runner.interact(&spec, receiver, sender, &cancel), talk);
+    ///     assert!(outcome?.is_success());
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn interact(
+        &self,
+        spec: &ExecutionSpec,
+        input: mpsc::Receiver<Bytes>,
+        output: mpsc::Sender<Output>,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        let spec = spec.clone().complete(&self.languages, &self.ceiling)?;
+        self.stream_program(&spec, Some(input), output, cancel, Some(&self.admission)).await
     }
 
     /// [`Runner::stream`] for a spec that was completed and accepted before, maybe elsewhere and under another ceiling: it
@@ -213,12 +253,28 @@ impl Runner {
         output: mpsc::Sender<Output>,
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
-        self.stream_program(spec, output, cancel, self.admission.chosen()).await
+        self.stream_program(spec, None, output, cancel, self.admission.chosen()).await
+    }
+
+    /// [`Runner::interact`] for a spec that was accepted before, as [`Runner::stream_accepted`] takes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runner::stream_accepted`].
+    pub async fn interact_accepted(
+        &self,
+        spec: &ExecutionSpec,
+        input: mpsc::Receiver<Bytes>,
+        output: mpsc::Sender<Output>,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        self.stream_program(spec, Some(input), output, cancel, self.admission.chosen()).await
     }
 
     async fn stream_program(
         &self,
         spec: &ExecutionSpec,
+        input: Option<mpsc::Receiver<Bytes>>,
         output: mpsc::Sender<Output>,
         cancel: &CancellationToken,
         admission: Option<&Admission>,
@@ -238,7 +294,7 @@ impl Runner {
             ..program(spec, self.languages.get(&spec.language)?, &self.ceiling)
         };
         let ran = match &spec.grading {
-            None => self.contain(&program, spec.stdin.clone(), output, cancel, admission).await,
+            None => self.contain(&program, spec.stdin.clone(), input, output, cancel, admission).await,
             Some(grading) => {
                 let program = Program { collect: Vec::new(), ..program };
                 // Apart, so that a program without tests takes no more room.
@@ -286,7 +342,7 @@ impl Runner {
         let cancel = CancellationToken::new();
         let admission = Some(&self.admission);
         let (outcome, line) =
-            tokio::join!(self.contain(&program, Bytes::new(), sender, &cancel, admission), collect);
+            tokio::join!(self.contain(&program, Bytes::new(), None, sender, &cancel, admission), collect);
         match outcome? {
             outcome if outcome.is_success() && !line.is_empty() => Ok(line),
             outcome => Err(Error::unsupported(format!(
@@ -300,6 +356,7 @@ impl Runner {
         &self,
         program: &Program,
         stdin: Bytes,
+        more: Option<mpsc::Receiver<Bytes>>,
         output: mpsc::Sender<Output>,
         cancel: &CancellationToken,
         admission: Option<&Admission>,
@@ -321,7 +378,7 @@ impl Runner {
             // The program's, not that of who reads what it has left in the channel.
             let _place = place;
             let _running = metrics::Running::begin();
-            let io = Io { stdin, output: sender };
+            let io = Io { stdin, more, output: sender };
             tokio::select! {
                 outcome = self.sandbox.run(program, io, &stop) => outcome,
                 () = held_up.not_for(patience) => Err(Error::internal(format!(

@@ -48,8 +48,13 @@ pub struct Step {
 /// The streams of a run.
 #[derive(Debug)]
 pub struct Io {
-    /// What the program reads; then its standard input ends. A program need not read it.
+    /// What the program reads first. A program need not read it.
     pub stdin: Bytes,
+    /// What it reads after that, until the sender is gone; none: its standard input ends after `stdin`. No more is taken out of
+    /// the channel than the program reads, but for what a pipe holds. Where the program has ended or closed its standard input
+    /// the receiver is dropped, at the latest when more comes. What waits here keeps no program from its end. A sandbox
+    /// that can't do this refuses such a run as [`Unsupported`](crate::ErrorKind::Unsupported).
+    pub more: Option<mpsc::Receiver<Bytes>>,
     /// Gets what the program writes, in the order of reading. While it's full the program's writes wait. Where the
     /// receiver is gone, output is thrown away and the program goes on.
     pub output: mpsc::Sender<Output>,

@@ -24,9 +24,14 @@ pub struct ExecutionSpec {
     /// The files beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<SourceFile>,
-    /// What the program reads from its standard input, which then ends.
+    /// What the program reads from its standard input, which then ends, unless it's open.
     #[serde(default, skip_serializing_if = "Bytes::is_empty", with = "base64_bytes")]
     pub stdin: Bytes,
+    /// Whether more may come after `stdin` while the program runs, by [`Engine::send_input`](crate::Engine::send_input), until
+    /// [`Engine::end_input`](crate::Engine::end_input): a program that reads waits for it, as long as its limits let it. A
+    /// [`Runner`](crate::Runner) that is called directly goes by which of its methods was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdin_open: bool,
     /// Its arguments, after its own name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
@@ -52,6 +57,11 @@ impl ExecutionSpec {
     pub const MAX_FILES: usize = 100;
     /// The most bytes of all files together, the entry file, standard input and test cases included.
     pub const MAX_TOTAL_BYTES: usize = 16 * 1024 * 1024;
+    /// The most bytes that can be sent to a program while it's there, all pieces together, of which each counts as
+    /// [`ExecutionSpec::MIN_INPUT_BYTES`] at least.
+    pub const MAX_INPUT_BYTES: usize = 16 * 1024 * 1024;
+    /// What a piece of input counts at least: what it costs to keep it.
+    pub const MIN_INPUT_BYTES: usize = 64;
     /// The most bytes of all arguments and environment variables together, each with the NUL that ends it.
     pub const MAX_ARGUMENT_BYTES: usize = 64 * 1024;
 
@@ -62,6 +72,7 @@ impl ExecutionSpec {
             source_code: source_code.into(),
             files: Vec::new(),
             stdin: Bytes::new(),
+            stdin_open: false,
             args: Vec::new(),
             env: BTreeMap::new(),
             limits: LimitRequest::default(),
@@ -75,6 +86,13 @@ impl ExecutionSpec {
     #[must_use]
     pub fn stdin(mut self, stdin: impl Into<Bytes>) -> Self {
         self.stdin = stdin.into();
+        self
+    }
+
+    /// The same, to which more standard input may be sent while it runs: see [`ExecutionSpec::stdin_open`].
+    #[must_use]
+    pub fn stdin_open(mut self) -> Self {
+        self.stdin_open = true;
         self
     }
 
@@ -166,6 +184,11 @@ impl ExecutionSpec {
         let Some(grading) = &self.grading else {
             return Ok(());
         };
+        if self.stdin_open {
+            return Err(Error::invalid(
+                "stdin_open is set beside tests: what a case reads is said beforehand, so leave it out",
+            ));
+        }
         if !self.stdin.is_empty() {
             return Err(Error::invalid(
                 "stdin is there beside tests: each case brings its own, so leave it out",

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::{
-    Event, Execution, ExecutionId, ExecutionSpec, Output, Owner, Result, Revision, RevisionHead, Seq,
+    Event, Execution, ExecutionId, ExecutionSpec, Input, Output, Owner, Result, Revision, RevisionHead, Seq,
     Session, SessionId, SessionRevision, Timestamp,
 };
 
@@ -167,11 +167,26 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// ends after an error. Dropping it releases everything. A follower that doesn't poll costs no memory.
     fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>>;
 
+    /// Adds a piece to what is sent to the standard input of an execution, or with none its end, and gives back its place. It's
+    /// no event. Concurrent calls are put in some order.
+    ///
+    /// Fails with `NotFound` where there is no such execution; with `Conflict` where it was inserted without
+    /// [`stdin_open`](ExecutionSpec::stdin_open), has ended, or its input has; with `InvalidArgument` for an empty piece, and
+    /// where all pieces would have more than [`ExecutionSpec::MAX_INPUT_BYTES`] together.
+    async fn add_input(&self, id: ExecutionId, bytes: Option<Bytes>) -> Result<Seq>;
+
+    /// What was sent to its standard input after `after`: what is there, then what comes, until after its end. Each piece once,
+    /// in order, whoever in whatever process added it. None where it was inserted without
+    /// [`stdin_open`](ExecutionSpec::stdin_open). It goes on waiting where the execution ends first: who feeds a program
+    /// knows when that has ended. Fails with `NotFound` as its first item where there is no such execution; ends after an
+    /// error. Dropping it releases everything. A follower that doesn't poll costs no memory.
+    fn inputs(&self, id: ExecutionId, after: Seq) -> BoxStream<'static, Result<Input>>;
+
     /// Executions that match `query`, as of one moment. A record that can't be read any more is left out and doesn't
     /// count: one damaged row must not hide all others from a sweep.
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>>;
 
-    /// Deletes executions that have ended, with all that was asked of them and their logs, in the order of their ends and
+    /// Deletes executions that have ended, with all that was asked of them, their logs and what was sent to them, in the order of their ends and
     /// then of their ids; their idempotency keys are free again. Takes as long as it takes to look at `query.limit` of them,
     /// however long the history, and holds up no other call for longer than deleting them does. Sessions and their revisions
     /// stay. Who is reading a log while it's deleted gets `NotFound`, or its end without what is gone.

@@ -78,7 +78,7 @@ fn program() -> Program {
 }
 
 async fn run(sandbox: &dyn Sandbox, program: &Program) -> Result<Outcome> {
-    let io = Io { stdin: Bytes::new(), output: mpsc::channel(1).0 };
+    let io = Io { stdin: Bytes::new(), more: None, output: mpsc::channel(1).0 };
     sandbox.run(program, io, &CancellationToken::new()).await
 }
 

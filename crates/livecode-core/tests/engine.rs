@@ -62,10 +62,12 @@ async fn a_repeated_run_is_compared_by_what_it_brings_alone() {
         assert!(!run(&engine, id, edit).await.unwrap().new);
     }
     let stdin = |spec: &mut ExecutionSpec| spec.stdin = "x".into();
+    let open = |spec: &mut ExecutionSpec| spec.stdin_open = true;
     for different in [
         run(&engine, id, Edit { files, ..source("a") }).await,
         run(&engine, id, Edit { language: Some("javascript".into()), ..Edit::default() }).await,
         engine.run_session(id, Edit::default(), stdin, keyed()).await,
+        engine.run_session(id, Edit::default(), open, keyed()).await,
     ] {
         assert_eq!(kind(different), Some(ErrorKind::Conflict));
     }

@@ -292,6 +292,9 @@ fn a_spec_is_read_from_json_with_bytes_as_base64() {
         "files": [{"path": "a", "content": "/w=="}], "limits": {"processes": 3}, "unheard_of": 1}"#;
     let read: ExecutionSpec = serde_json::from_str(json).unwrap();
     assert_eq!(read.stdin, &b"\0\xff"[..]);
+    assert!(!read.stdin_open, "an older version didn't write it");
+    let open = serde_json::to_string(&read.clone().stdin_open()).unwrap();
+    assert!(serde_json::from_str::<ExecutionSpec>(&open).unwrap().stdin_open);
     assert_eq!(read.files, [SourceFile::new("a", &b"\xff"[..])]);
     assert_eq!(read.limits.processes, Some(3));
     let written = serde_json::to_string(&read).unwrap();
@@ -309,6 +312,7 @@ fn test_cases_are_some_and_bring_their_own_input() {
     assert!(complete(graded(Grading::MAX_TESTS)).is_ok());
     refused(graded(Grading::MAX_TESTS + 1), &["tests has 101 cases", "at most 100"]);
     refused(graded(1).stdin("1"), &["stdin", "tests"]);
+    refused(graded(1).stdin_open(), &["stdin_open", "tests"]);
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Ready,
     /// From the runner: the last part of the input is the program's.
     More,
+    /// From the runner: the program has closed its input, and no more is asked for.
+    NoMore,
     Stdout,
     Stderr,
     /// From the runner: what the compiler wrote.
@@ -48,7 +50,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Request,
         Self::Files,
         Self::Input,
@@ -56,6 +58,7 @@ impl Kind {
         Self::Kill,
         Self::Ready,
         Self::More,
+        Self::NoMore,
         Self::Stdout,
         Self::Stderr,
         Self::Compiler,
@@ -101,7 +104,7 @@ pub(crate) struct Request {
     pub(crate) files: Vec<(String, u64)>,
     /// One after the other, each only where the one before it exited with 0. The last is the program, another compiles it.
     pub(crate) steps: Vec<Step>,
-    /// Whether there is any standard input.
+    /// Whether there is any standard input, or may be.
     pub(crate) has_input: bool,
     /// Relative paths of files to be brought back.
     pub(crate) collect: Vec<String>,

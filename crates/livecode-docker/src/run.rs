@@ -35,7 +35,10 @@ pub(crate) struct Run<'a> {
 #[derive(Default)]
 struct Heard {
     step: usize,
+    /// How much of what is there to be read was given.
     input: usize,
+    /// Whether the runner asks for more.
+    asks: bool,
     compile_output: Vec<u8>,
     files: Vec<CollectedFile>,
     part: BytesMut,
@@ -80,6 +83,12 @@ impl Run<'_> {
                     continue;
                 }
                 next = self.container.next() => next?,
+                part = next_part(&mut self.io, &mut heard.input), if heard.asks => {
+                    heard.asks = false;
+                    // Where the container is gone, that is heard.
+                    self.container.say(Kind::Input, &part).await.ok();
+                    continue;
+                }
                 () = sleep_until(deadline) => return Err(gives_up()),
             };
             let Some((kind, bytes)) = next else { return Ok(None) };
@@ -87,7 +96,8 @@ impl Run<'_> {
                 Kind::Stdout => self.pass_on(Stdio::Stdout, bytes, is_cancelled, &mut deadline).await,
                 Kind::Stderr => self.pass_on(Stdio::Stderr, bytes, is_cancelled, &mut deadline).await,
                 Kind::Compiler => self.keep(heard, &bytes),
-                Kind::More => self.feed(heard).await,
+                Kind::More => heard.asks = true,
+                Kind::NoMore => self.io.more = None,
                 Kind::Compiled => {
                     heard.step = 1;
                     let limits = CgroupLimits::of(&self.program.run.limits);
@@ -114,7 +124,7 @@ impl Run<'_> {
         let request = Request {
             files: program.files.iter().map(|file| (file.path.clone(), file.content.len() as u64)).collect(),
             steps: steps(program).map(order).collect(),
-            has_input: !self.io.stdin.is_empty(),
+            has_input: !self.io.stdin.is_empty() || self.io.more.is_some(),
             collect: program.collect.clone(),
             collect_bytes: ExecutionSpec::MAX_TOTAL_BYTES as u64,
         };
@@ -136,14 +146,6 @@ impl Run<'_> {
             tokio::select! { sent = sent => { sent.ok(); } () = self.cancel.cancelled() => {} }
         }
         *deadline += began.elapsed();
-    }
-
-    /// The next part of the program's input. Where the container is gone, that is heard.
-    async fn feed(&mut self, heard: &mut Heard) {
-        let first = heard.input.min(self.io.stdin.len());
-        heard.input = first.saturating_add(CHUNK).min(self.io.stdin.len());
-        let part = self.io.stdin.slice(first..heard.input);
-        self.container.say(Kind::Input, &part).await.ok();
     }
 
     fn keep(&self, heard: &mut Heard, bytes: &[u8]) {
@@ -175,6 +177,22 @@ impl Run<'_> {
             return Ok(out_of_memory(step));
         }
         Err(self.container.ended("before its program did"))
+    }
+}
+
+/// The next part of the program's input, empty at its end. What comes later takes the place of what was given.
+async fn next_part(io: &mut Io, given: &mut usize) -> Bytes {
+    loop {
+        let first = (*given).min(io.stdin.len());
+        *given = first.saturating_add(CHUNK).min(io.stdin.len());
+        if first < *given {
+            return io.stdin.slice(first..*given);
+        }
+        let Some(more) = &mut io.more else { return Bytes::new() };
+        match more.recv().await {
+            Some(piece) => (io.stdin, *given) = (piece, 0),
+            None => return Bytes::new(),
+        }
     }
 }
 

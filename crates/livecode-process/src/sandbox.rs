@@ -286,7 +286,7 @@ impl Sandbox for ProcessSandbox {
         }
         let request = sealed("request", &parts, MemfdFlags::empty()).map_err(failed("make a memory file"))?;
         let (socket, theirs) = socket_pair()?;
-        let (stdin_end, stdin) = outward(io.stdin.is_empty())?;
+        let (stdin_end, stdin) = outward(io.stdin.is_empty() && io.more.is_none())?;
         let (stdout, stdout_end) = inward()?;
         let (stderr, stderr_end) = inward()?;
         let mut given = vec![theirs, request, stdin_end, stdout_end, stderr_end];
@@ -308,7 +308,7 @@ impl Sandbox for ProcessSandbox {
         // A program need not read its input: when it has ended, nobody will.
         let feed = async {
             if let Some(stdin) = stdin {
-                tokio::select! { () = ended.cancelled() => {}, () = feed(stdin, io.stdin) => {} }
+                tokio::select! { () = ended.cancelled() => {}, () = feed(stdin, io.stdin, io.more) => {} }
             }
         };
         let (report, (), out, err, compile_output, brought) = tokio::join!(

@@ -70,9 +70,14 @@ pub(crate) fn socket_pair() -> Result<(UnixStream, OwnedFd)> {
     Ok((UnixStream::from_std(ours).map_err(failed("make a socket"))?, theirs.into()))
 }
 
-pub(crate) async fn feed(mut stdin: pipe::Sender, bytes: Bytes) {
-    // A program that has closed its input doesn't want any more of it.
-    stdin.write_all(&bytes).await.ok();
+/// Gives the program what it reads; what comes later is taken only when there is room for it.
+pub(crate) async fn feed(mut stdin: pipe::Sender, bytes: Bytes, more: Option<mpsc::Receiver<Bytes>>) {
+    // A program that has closed its input doesn't want any more of it: whoever would send it learns that from the channel.
+    let Ok(()) = stdin.write_all(&bytes).await else { return };
+    let Some(mut more) = more else { return };
+    while let Some(bytes) = more.recv().await {
+        let Ok(()) = stdin.write_all(&bytes).await else { return };
+    }
 }
 
 /// Passes on what the program writes, until nobody is left who could write.

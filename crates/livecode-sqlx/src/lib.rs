@@ -9,6 +9,7 @@
 mod error;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod follower;
+mod inputs;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::{
     problem::Problem,
     request,
     serve::Shutdown,
-    sessions,
+    sessions, socket,
 };
 
 /// What all handlers share. Cheap to clone.
@@ -108,6 +108,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(batch::routes())
         .merge(jobs::routes())
         .merge(events::routes())
+        .merge(socket::routes())
         .merge(languages::routes())
         .merge(health::routes())
         .merge(metrics::routes())

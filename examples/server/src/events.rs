@@ -13,7 +13,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::{StreamExt, stream};
 use livecode::{Error, Event, EventKind, ExecutionId, Output, Result, Seq, State, Stdio};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -37,7 +37,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 /// `?last_event_id=` for a first request; a browser that reconnects sends the header, which wins.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Resume {
+pub(crate) struct Resume {
     /// The event after which to begin, where the header can't be sent.
     #[param(pattern = "^[0-9]{1,18}$")]
     last_event_id: Option<String>,
@@ -96,7 +96,7 @@ async fn follow(
     Ok(([unbuffered], body).into_response())
 }
 
-fn last_event_id(headers: &HeaderMap, resume: Resume) -> Result<Seq, Problem> {
+pub(crate) fn last_event_id(headers: &HeaderMap, resume: Resume) -> Result<Seq, Problem> {
     let text = match headers.get("last-event-id") {
         Some(value) => Some(String::from_utf8_lossy(value.as_bytes()).into_owned()),
         None => resume.last_event_id,
@@ -119,24 +119,43 @@ struct Status {
     cancel_requested: bool,
 }
 
+/// An event as clients see it.
+#[derive(Serialize)]
+pub(crate) struct Told {
+    pub(crate) id: String,
+    pub(crate) event: &'static str,
+    pub(crate) data: Value,
+}
+
 async fn message(app: App, event: Result<Event>) -> Result<Message> {
-    let event = event?;
-    let message = Message::default().id(event.seq.to_string());
-    let message = match event.kind {
+    let Told { id, event, data } = told(&app, event?).await?;
+    Message::default().id(id).event(event).json_data(data).map_err(not_json)
+}
+
+pub(crate) async fn told(app: &App, event: Event) -> Result<Told> {
+    let (name, data) = match event.kind {
         EventKind::Status { state, attempt, cancel_requested } => {
-            message.event("status").json_data(Status { status: state, attempt, cancel_requested })
+            ("status", serde_json::to_value(Status { status: state, attempt, cancel_requested }))
         }
         EventKind::Output { output: Output { stdio, bytes }, .. } => {
             let name = match stdio {
                 Stdio::Stdout => "stdout",
                 Stdio::Stderr => "stderr",
             };
-            message.event(name).json_data(match std::str::from_utf8(&bytes) {
-                Ok(text) => json!({ "text": text }),
-                Err(_) => json!({ "base64": BASE64_STANDARD.encode(&bytes) }),
-            })
+            (
+                name,
+                Ok(match std::str::from_utf8(&bytes) {
+                    Ok(text) => json!({ "text": text }),
+                    Err(_) => json!({ "base64": BASE64_STANDARD.encode(&bytes) }),
+                }),
+            )
         }
-        EventKind::End(execution) => message.event("end").json_data(record(&app, *execution).await?),
+        EventKind::End(execution) => ("end", serde_json::to_value(record(app, *execution).await?)),
     };
-    message.map_err(|error| Error::internal("an event can't be written as JSON").with_source(error))
+    let data = data.map_err(not_json)?;
+    Ok(Told { id: event.seq.to_string(), event: name, data })
+}
+
+fn not_json(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::internal("an event can't be written as JSON").with_source(error)
 }

@@ -66,6 +66,8 @@ pub(crate) struct RunRequest {
     pub(crate) files: Option<Vec<FileMember>>,
     /// What the program reads from its standard input.
     pub(crate) stdin: Option<String>,
+    /// Whether more may be sent while it runs, over the WebSocket; else its standard input ends after `stdin`.
+    stdin_open: Option<bool>,
     /// What the program is called with.
     #[schema(value_type = Option<Vec<openapi::Argument>>)]
     args: Option<Vec<String>>,
@@ -138,6 +140,7 @@ impl RunRequest {
     fn fill(self, spec: &mut ExecutionSpec, headers: &HeaderMap) {
         spec.trace = request::trace(headers);
         spec.stdin = self.stdin.unwrap_or_default().into();
+        spec.stdin_open = self.stdin_open.unwrap_or_default();
         spec.args = self.args.unwrap_or_default();
         spec.env = self.env.unwrap_or_default();
         spec.limits = self.limits.unwrap_or_default();

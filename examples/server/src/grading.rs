@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::openapi;
 
 /// A case of a request.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = TestCase)]
 pub(crate) struct TestMember {
     /// What the program reads from its standard input.

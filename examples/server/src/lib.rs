@@ -30,6 +30,7 @@ mod request;
 mod retention;
 mod serve;
 mod sessions;
+mod socket;
 mod telemetry;
 mod warm;
 

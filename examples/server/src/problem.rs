@@ -38,6 +38,11 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
+    /// What is told where there is no answer to put it in: a member `status`, and `error` as in one.
+    pub(crate) fn told(&self) -> serde_json::Value {
+        serde_json::json!({ "status": self.status.as_u16(), "error": self.detail })
+    }
+
     /// 503.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)

@@ -5,7 +5,10 @@ use std::time::Duration;
 use axum::{Router, middleware::from_fn};
 use livecode::{Error, Result};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use crate::{local::only_this_machine, problem::Problem};
 
@@ -21,12 +24,19 @@ const REQUESTS_END: Duration = Duration::from_millis(1_500);
 pub struct Shutdown {
     draining: CancellationToken,
     stopping: CancellationToken,
+    /// What goes on when its connection isn't HTTP any more: the listener doesn't know of it.
+    sockets: TaskTracker,
 }
 
 impl Shutdown {
     /// Fires when nothing new is begun any more: the token that workers stop by.
     pub fn draining(&self) -> CancellationToken {
         self.draining.clone()
+    }
+
+    /// The end waits until this is dropped, for a moment.
+    pub(crate) fn hold(&self) -> TaskTrackerToken {
+        self.sockets.token()
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -47,7 +57,7 @@ impl Shutdown {
 }
 
 /// Serves until `signal` is ready, then ends in this order, within 10 s: ready says 503, new runs are refused and the
-/// workers drain (they are to stop by [`Shutdown::draining`]); the listener closes and event streams end; what is open
+/// workers drain (they are to stop by [`Shutdown::draining`]); the listener closes, event streams and WebSockets end; what is open
 /// is answered.
 ///
 /// Where callers are `anonymous`, on a loopback address it refuses with 403 what browsers ask on behalf of other sites' pages.
@@ -85,6 +95,9 @@ pub async fn serve(
     let drained =
         if workers.is_finished() { Ok(()) } else { ended("the workers", WORKERS_END, &mut workers).await };
     shutdown.stopping.cancel();
+    let sockets = shutdown.sockets.clone();
+    sockets.close();
+    let sockets = tokio::spawn(tokio::time::timeout(REQUESTS_END, async move { sockets.wait().await }));
     if !http.is_finished() {
         match ended("the listener", REQUESTS_END, &mut http).await {
             Ok(Ok(())) => {}
@@ -92,6 +105,9 @@ pub async fn serve(
             // A client that doesn't read its answer is no failure of ours.
             Err(error) => tracing::warn!(%error, "connections are cut off"),
         }
+    }
+    if !matches!(sockets.await, Ok(Ok(()))) {
+        tracing::warn!("WebSockets are cut off");
     }
     match early {
         Some(reason) => Err(Error::internal(reason)),

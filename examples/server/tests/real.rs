@@ -11,6 +11,7 @@ use std::{
     collections::HashSet,
     fs,
     io::{BufRead, BufReader},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -21,6 +22,7 @@ use livecode::{
     Change, Clock, Execution, ExecutionId, ExecutionSpec, Owner, Store, SystemClock, sqlx::Sqlite,
 };
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite;
 
 /// A running server. Killed on drop.
 struct Server {
@@ -485,6 +487,54 @@ fn metrics_tell_how_programs_were_started() {
     (0..2).for_each(|_| assert_eq!(server.run(&compiled)["status"], "COMPLETED"));
     assert_eq!(server.metric("livecode_compile_cache_hits_total"), Some(1.0));
     assert_eq!(server.metric("livecode_compile_cache_entries"), Some(1.0));
+}
+
+#[test]
+fn a_program_that_another_process_runs_reads_a_line_answers_and_reads_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = sqlite_in(directory.path());
+    let [api, _worker] = ["api", "worker"]
+        .map(|role| Server::start(directory.path(), &[("DATABASE_URL", &*database), ("ROLE", role)]));
+    let source = "
+print('name?')
+name = input()
+print('hello', name, flush=True)
+print('again?', input(), flush=True)
+import sys
+print(repr(sys.stdin.read()))
+";
+    let mut program = python(source);
+    program["stdin_open"] = json!(true);
+    let (status, accepted) = api.post("/executions", &program);
+    assert_eq!(status, 202, "{accepted}");
+    let host = api.url.trim_start_matches("http://").to_owned();
+    let url = format!("ws://{host}/executions/{}/ws", accepted["execution_id"].as_str().unwrap());
+    let stream = TcpStream::connect(&host).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let (mut socket, _) = tungstenite::client(url, stream).unwrap();
+    let (mut written, mut end) = (String::new(), Value::Null);
+    let mut answers = [
+        ("hello Ada\n", json!({ "stdin": "yes\n" })),
+        ("again? yes\n", json!({ "stdin": "the rest", "stdin_eof": true })),
+    ]
+    .into_iter()
+    .peekable();
+    socket.send(tungstenite::Message::text(json!({ "stdin": "Ada\n" }).to_string())).unwrap();
+    while end.is_null() {
+        let tungstenite::Message::Text(text) = socket.read().unwrap() else { continue };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        match message["event"].as_str().unwrap() {
+            "stdout" => written += message["data"]["text"].as_str().unwrap(),
+            "end" => end = message["data"].clone(),
+            event => assert_eq!(event, "status", "{message}"),
+        }
+        if let Some((_, answer)) = answers.next_if(|(question, _)| written.ends_with(question)) {
+            socket.send(tungstenite::Message::text(answer.to_string())).unwrap();
+        }
+    }
+    assert_eq!(end["status"], "COMPLETED", "{end}");
+    assert_eq!(end["stdout"], "name?\nhello Ada\nagain? yes\n'the rest'\n");
+    assert_eq!(written, end["stdout"].as_str().unwrap());
 }
 
 #[test]

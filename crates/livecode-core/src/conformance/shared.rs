@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all};
 use tokio::time::Instant;
 
 use crate::{
-    Change, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job, Lease, Outcome,
-    Output, Owner, Queue, Result, Seq, Stdio, Store, Termination, Timestamp,
+    Change, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, Job, Lease,
+    Outcome, Output, Owner, Queue, Result, Seq, Stdio, Store, Termination, Timestamp,
 };
 
 /// Two backends on one medium, as two processes would open it.
@@ -20,6 +21,7 @@ macro_rules! shared_store_suite {
     ($factory:expr) => {
         $crate::conformance_cases! { shared, $factory,
             a_follower_hears_of_what_another_process_adds
+            a_follower_of_input_hears_of_what_another_process_sends
             versions_and_keys_hold_across_processes
             a_worker_and_its_successor_are_told_apart_across_processes
         }
@@ -87,6 +89,23 @@ pub async fn a_follower_hears_of_what_another_process_adds(stores: Two<dyn Store
     for (n, seen) in join_all(followers).await.into_iter().enumerate() {
         assert_eq!(seen.unwrap(), whole[n / 2..]);
     }
+}
+
+/// Input that one process sends reaches a follower in another, piece by piece.
+pub async fn a_follower_of_input_hears_of_what_another_process_sends(stores: Two<dyn Store>) {
+    let execution = execution();
+    stores[0].insert(&execution, &spec().stdin_open()).await.unwrap();
+    let mut follower = stores[1].inputs(execution.id, Seq::START);
+    for n in 1..=3 {
+        let bytes = Bytes::from(n.to_string());
+        // It's polled first and waits by the time of the change.
+        let (input, seq) =
+            tokio::join!(follower.next(), stores[0].add_input(execution.id, Some(bytes.clone())));
+        assert_eq!(input.unwrap().unwrap(), Input { seq: seq.unwrap(), bytes: Some(bytes) });
+    }
+    let (end, sent) = tokio::join!(follower.next(), stores[0].add_input(execution.id, None));
+    assert_eq!(end.unwrap().unwrap(), Input { seq: sent.unwrap(), bytes: None });
+    assert!(follower.next().await.is_none());
 }
 
 /// What one process changed, another can neither change from the version before nor insert under the same key.

@@ -144,7 +144,8 @@ impl Engine {
         let is_same = (!brought.language || accepted.language == *language)
             && (!brought.source_code || accepted.source_code == asked.source_code)
             && (!brought.files || accepted.files == asked.files)
-            && (&accepted.stdin, &accepted.args, &accepted.env) == (&asked.stdin, &asked.args, &asked.env)
+            && (&accepted.stdin, accepted.stdin_open) == (&asked.stdin, asked.stdin_open)
+            && (&accepted.args, &accepted.env) == (&asked.args, &asked.env)
             && accepted.grading == asked.grading
             && fits(&asked.limits, &accepted.limits)
             && fits(&asked.compile_limits, &accepted.compile_limits);

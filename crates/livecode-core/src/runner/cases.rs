@@ -78,7 +78,7 @@ impl Runner {
         admission: Option<&Admission>,
     ) -> Result<(Outcome, Captured)> {
         let (sender, receiver) = mpsc::channel(OUTPUT_CHUNKS);
-        let run = self.contain(program, test.stdin.clone(), sender, cancel, admission);
+        let run = self.contain(program, test.stdin.clone(), None, sender, cancel, admission);
         let (outcome, captured) = tokio::join!(run, captured(receiver));
         Ok((outcome?, captured))
     }

@@ -1,7 +1,8 @@
 //! One attempt: begin, run, settle, part with the lease.
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     join, select,
@@ -18,12 +19,15 @@ use super::{
     output,
 };
 use crate::{
-    Change, Error, ErrorKind, ErrorType, EventKind, Execution, ExecutionSpec, Follow, Job, Lease, Outcome,
-    Output, Result, Seq, State, Termination, Timestamp, metrics,
+    Change, Error, ErrorKind, ErrorType, EventKind, Execution, ExecutionSpec, Follow, Input, Job, Lease,
+    Outcome, Output, Result, Seq, State, Termination, Timestamp, metrics,
 };
 
 /// How many chunks of output may wait for the store before the program's writes wait.
 const OUTPUT_CHUNKS: usize = 16;
+
+/// How many pieces of input may wait for the program before no more are read from the store.
+const INPUT_CHUNKS: usize = 4;
 
 /// How long a program runs before anybody looks whether its end is asked for: short ones pay nothing for it.
 const FOLLOW_AFTER: Duration = Duration::from_millis(20);
@@ -252,11 +256,18 @@ impl Shift {
     ) -> (Verdict, Vec<Output>) {
         let cancel = held.stop.child_token();
         let (sender, receiver) = mpsc::channel(OUTPUT_CHUNKS);
+        let (inputs, input) =
+            if spec.stdin_open { Some(mpsc::channel(INPUT_CHUNKS)).unzip() } else { (None, None) };
         let program = async {
             let name = format!("{}-{}", execution.id, execution.attempt);
             let runner = self.worker.runner.clone().owner(execution.owner.clone()).name(name);
-            let run = AssertUnwindSafe(runner.stream_accepted(spec, sender, &cancel));
-            run.catch_unwind().await.unwrap_or_else(|_| {
+            let run = async {
+                match input {
+                    Some(input) => runner.interact_accepted(spec, input, sender, &cancel).await,
+                    None => runner.stream_accepted(spec, sender, &cancel).await,
+                }
+            };
+            AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
                 Err(Error::internal("the sandbox panicked: the log of the worker says where"))
             })
         };
@@ -274,6 +285,7 @@ impl Shift {
             biased;
             both = async { join!(program, output) } => both,
             never = self.watch(held, execution, started, &cancel) => match never {},
+            never = self.feed(execution, inputs) => match never {},
         };
         let given_back = self.give_back.is_cancelled();
         let lost = held.stop.is_cancelled() && !given_back;
@@ -324,6 +336,37 @@ impl Shift {
             }
             sleep(backoff.next()).await;
         }
+    }
+
+    /// Sends the program what is sent to the execution, all of it from the start. Ends with the program, by being dropped.
+    async fn feed(&self, execution: &Execution, inputs: Option<mpsc::Sender<Bytes>>) -> Infallible {
+        if let Some(inputs) = inputs {
+            let mut backoff = Backoff::default();
+            let mut seen = Seq::START;
+            'program: loop {
+                let mut pieces = self.worker.store.inputs(execution.id, seen);
+                loop {
+                    match pieces.next().await {
+                        Some(Ok(Input { seq, bytes: Some(bytes) })) => {
+                            backoff.reset();
+                            seen = seq;
+                            if inputs.send(bytes).await.is_err() {
+                                // It doesn't want any more.
+                                break 'program;
+                            }
+                        }
+                        Some(Ok(Input { bytes: None, .. })) | None => break 'program,
+                        Some(Err(error)) => {
+                            tracing::debug!(%error, "input can't be read, trying again");
+                            break;
+                        }
+                    }
+                }
+                drop(pieces);
+                sleep(backoff.next()).await;
+            }
+        }
+        pending().await
     }
 
     /// Records what came of the attempt, unless the record has moved on. A store that is away is waited for, whether the

@@ -8,15 +8,16 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::{
     FutureExt, StreamExt,
     future::{BoxFuture, ready},
     stream::{self, BoxStream},
 };
 use livecode_core::{
-    Captured, Error, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job, Lease, ListQuery,
-    MemoryQueue, MemoryStore, Output, Owner, PruneQuery, Pruned, Queue, QueueStats, Result, Revision,
-    RevisionHead, Seq, Session, SessionId, SessionRevision, Store,
+    Captured, Error, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, Job, Lease,
+    ListQuery, MemoryQueue, MemoryStore, Output, Owner, PruneQuery, Pruned, Queue, QueueStats, Result,
+    Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Store,
 };
 
 /// What happens to a call.
@@ -236,6 +237,28 @@ impl Store for FatedStore {
                 Fate::Works => events,
                 Fate::FailsBefore | Fate::Breaks | Fate::FailsAfter | Fate::Pretends => {
                     stream::iter([Err(Error::unavailable("events can't be followed"))]).boxed()
+                }
+            }
+        }
+        .flatten_stream()
+        .boxed()
+    }
+
+    async fn add_input(&self, id: ExecutionId, bytes: Option<Bytes>) -> Result<Seq> {
+        self.fates.meet("add_input", self.inner.add_input(id, bytes)).await
+    }
+
+    fn inputs(&self, id: ExecutionId, after: Seq) -> BoxStream<'static, Result<Input>> {
+        let inputs = self.inner.inputs(id, after);
+        let fate = self.fates.next("inputs");
+        async move {
+            match fate.await {
+                Fate::Works => inputs,
+                // After the first piece, where it's after.
+                fate => {
+                    let pieces = usize::from(matches!(fate, Fate::FailsAfter | Fate::Pretends));
+                    let error = Error::unavailable("inputs can't be followed");
+                    inputs.take(pieces).chain(stream::iter([Err(error)])).boxed()
                 }
             }
         }

@@ -6,6 +6,7 @@ mod backends;
 mod cancelling;
 mod chaos;
 mod failing;
+mod input;
 mod leases;
 mod observing;
 mod output;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use livecode_core::{Capabilities, Io, Outcome, Output, Owner, Program, Result, Sandbox, Stdio, Termination};
 use tokio::sync::{mpsc, watch};
@@ -29,6 +30,8 @@ pub(crate) struct Scene {
     pub(crate) source: String,
     /// Whose it is.
     pub(crate) owner: Owner,
+    /// What is sent to it, where it's open.
+    pub(crate) input: Option<mpsc::Receiver<Bytes>>,
     output: mpsc::Sender<Output>,
     cancel: CancellationToken,
 }
@@ -104,6 +107,7 @@ impl Sandbox for Stage {
             nth,
             source: String::from_utf8(program.files[0].content.to_vec()).unwrap(),
             owner: program.owner.clone(),
+            input: io.more,
             output: io.output,
             cancel: cancel.clone(),
         };
@@ -119,6 +123,12 @@ impl Scene {
     pub(crate) async fn write(&self, stdio: Stdio, text: &str) {
         // Where nobody listens, a program goes on unheard.
         self.output.send(Output::new(stdio, text.to_owned())).await.ok();
+    }
+
+    /// The next piece of input; none at its end.
+    pub(crate) async fn read(&mut self) -> Option<String> {
+        let piece = self.input.as_mut().unwrap().recv().await?;
+        Some(String::from_utf8(piece.to_vec()).unwrap())
     }
 
     /// Runs until it's cancelled.

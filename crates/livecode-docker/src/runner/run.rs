@@ -261,6 +261,7 @@ impl Ran<'_> {
             Err(_) => {
                 running.unread.clear();
                 running.input = None;
+                self.talk.say(Kind::NoMore, &[])?;
             }
         }
         if running.unread.is_empty() && running.input.is_some() {

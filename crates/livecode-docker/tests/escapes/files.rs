@@ -77,7 +77,7 @@ fn compile_and_run(compile: &str, source: &str) -> Outcome {
     };
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
-    let io = Io { stdin: Bytes::new(), output: sender };
+    let io = Io { stdin: Bytes::new(), more: None, output: sender };
     RUNTIME.block_on(runner().sandbox().run(&program, io, &CancellationToken::new())).unwrap()
 }
 

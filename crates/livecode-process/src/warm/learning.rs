@@ -88,7 +88,7 @@ impl ProcessSandbox {
 
     async fn make(&self, home: PathBuf, making: &Program) -> Result<Compiler> {
         let (output, mut heard) = mpsc::channel(1);
-        let io = Io { stdin: Bytes::new(), output };
+        let io = Io { stdin: Bytes::new(), more: None, output };
         let hearing = async { while heard.recv().await.is_some() {} };
         let (outcome, ()) = tokio::join!(self.run(making, io, &self.inner.over), hearing);
         Compiler::from_files(home, outcome?.files)

@@ -200,7 +200,7 @@ async fn compile_and_run(runner: &Runner, compile: &str, source: &str) -> (Outco
         name: String::new(),
     };
     let (sender, mut output) = mpsc::channel(16);
-    let io = Io { stdin: Bytes::new(), output: sender };
+    let io = Io { stdin: Bytes::new(), more: None, output: sender };
     let cancel = CancellationToken::new();
     let said = async {
         let mut said = Vec::new();

@@ -50,7 +50,7 @@ impl Warmed {
                 // It need not even begin to be noticed.
                 let cancelled = CancellationToken::new();
                 cancelled.cancel();
-                let io = Io { stdin: Bytes::new(), output: mpsc::channel(1).0 };
+                let io = Io { stdin: Bytes::new(), more: None, output: mpsc::channel(1).0 };
                 // Nor does it matter what becomes of it.
                 self.sandbox.run(&harmless, io, &cancelled).await.ok();
             }

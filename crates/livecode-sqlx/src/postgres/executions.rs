@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 
 use livecode_core::{
-    Error, Execution, ExecutionId, Inserted, Output, Owner, Result, Seq, SessionId, State, Timestamp,
+    Error, Execution, ExecutionId, ExecutionSpec, Inserted, Output, Owner, Result, Seq, SessionId, State,
+    Timestamp,
 };
 use sqlx::{
     PgConnection, Postgres,
@@ -55,6 +56,8 @@ pub(super) struct Insert {
     execution: Execution,
     /// As JSON.
     spec: String,
+    /// Whether input may be sent to it.
+    takes_input: bool,
     /// What of it is JSON or wider than it was, made ahead: a value that can't be kept is its caller's alone.
     columns: Columns,
     revision: Option<i64>,
@@ -83,14 +86,15 @@ impl Columns {
 }
 
 impl Insert {
-    pub(super) fn new(execution: Execution, spec: String, is_queue: bool) -> Result<Self> {
+    pub(super) fn new(execution: Execution, spec: &ExecutionSpec, is_queue: bool) -> Result<Self> {
         Ok(Self {
+            takes_input: spec.stdin_open,
+            spec: json(spec)?,
             columns: Columns::of(&execution)?,
             revision: execution.revision.map(|revision| signed(revision.0)).transpose()?,
             language: json(&execution.language)?,
             idempotency_key: execution.idempotency_key.as_ref().map(json).transpose()?,
             execution,
-            spec,
             is_queue,
         })
     }
@@ -129,11 +133,11 @@ impl Change for Insert {
             "WITH asked AS MATERIALIZED (
                  SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::smallint[],
                      $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
-                     $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::text[], $20::boolean[], $21::bigint[])
+                     $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::text[], $20::boolean[], $21::bigint[], $22::boolean[])
                  WITH ORDINALITY
                  AS asked (id, owner, session_id, revision, idempotency_key, language, priority, state, attempt, failures,
                      version, run_after, created_at, started_at, completed_at, cancel_requested_at, outcome, failure, spec,
-                     is_queue, delay, place)
+                     is_queue, delay, takes_input, place)
              ), inserted AS (
                  INSERT INTO execution (id, owner, session_id, revision, idempotency_key, language, priority, state, attempt,
                      failures, version, run_after, created_at, started_at, completed_at, cancel_requested_at, outcome, failure,
@@ -148,6 +152,8 @@ impl Change for Insert {
              ), logged AS (
                  INSERT INTO event (execution_id, seq, state, attempt, cancel_requested)
                  SELECT id, 1, state, attempt, cancel_requested FROM inserted
+             ), opened AS (
+                 INSERT INTO stdin (execution_id) SELECT id FROM inserted JOIN asked USING (id) WHERE takes_input
              ), jobs AS MATERIALIZED (
                  SELECT id, attempt, owner, priority, delay, place FROM asked JOIN inserted USING (id, attempt) WHERE is_queue
              ), ",
@@ -176,6 +182,7 @@ impl Change for Insert {
         .bind(inserts.iter().map(|insert| insert.spec.as_str()).collect::<Vec<_>>())
         .bind(inserts.iter().map(|insert| insert.is_queue).collect::<Vec<_>>())
         .bind(executions().map(delay).collect::<Vec<_>>())
+        .bind(inserts.iter().map(|insert| insert.takes_input).collect::<Vec<_>>())
         .fetch_all(&mut *connection)
         .await?;
         let mut made = Vec::with_capacity(inserts.len());

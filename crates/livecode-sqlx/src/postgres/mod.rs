@@ -3,6 +3,7 @@
 mod connections;
 mod events;
 mod executions;
+mod inputs;
 mod jobs;
 mod queue;
 mod retention;

@@ -53,7 +53,9 @@ pub(super) async fn delete(connections: &Connections, old: Vec<Uuid>) -> Result<
         "WITH deleted AS MATERIALIZED (DELETE FROM execution WHERE id = ANY($1) RETURNING id),
              asks AS (DELETE FROM spec WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted))),
              logged AS (DELETE FROM event WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted))),
-             written AS (DELETE FROM output WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted)))
+             written AS (DELETE FROM output WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted))),
+             opened AS (DELETE FROM stdin WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted))),
+             sent AS (DELETE FROM input WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted)))
          SELECT id FROM deleted",
     )
     .bind(old);

@@ -3,25 +3,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use livecode_core::{
-    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery, Output, Owner,
-    PageStart, PruneQuery, Pruned, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision,
-    Stdio, Store,
+    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, ListQuery, Output,
+    Owner, PageStart, PruneQuery, Pruned, Result, Revision, RevisionHead, Seq, Session, SessionId,
+    SessionRevision, Stdio, Store,
 };
 use sqlx::QueryBuilder;
 
 use super::{
     Database, events,
     executions::{self, Append, Insert, Update},
-    retention, rows, sessions,
+    inputs, retention, rows, sessions,
 };
-use crate::{
-    error::from_sqlx,
-    follower,
-    value::{at_most, json},
-};
+use crate::{error::from_sqlx, follower, value::at_most};
 
 /// A [`Store`] in a PostgreSQL database, from [`Postgres::store`](crate::Postgres::store) or
 /// [`Postgres::store_and_queue`](crate::Postgres::store_and_queue).
@@ -87,7 +83,7 @@ impl Store for PostgresStore {
     }
 
     async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {
-        let insert = Insert::new(execution.clone(), json(spec)?, self.is_queue)?;
+        let insert = Insert::new(execution.clone(), spec, self.is_queue)?;
         let inserted = self.database.inserts.write(insert).await?;
         if self.is_queue {
             self.database.waiters.jobs_came();
@@ -160,6 +156,16 @@ impl Store for PostgresStore {
 
     fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>> {
         follower::events(events::Log { database: self.database.clone(), id }, after, follow)
+    }
+
+    async fn add_input(&self, id: ExecutionId, bytes: Option<Bytes>) -> Result<Seq> {
+        let last = inputs::add(&self.database, id, bytes).await?;
+        self.database.waiters.input_grew(id, last);
+        Ok(last)
+    }
+
+    fn inputs(&self, id: ExecutionId, after: Seq) -> BoxStream<'static, Result<Input>> {
+        crate::inputs::inputs(inputs::Inputs { database: self.database.clone(), id }, after)
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {

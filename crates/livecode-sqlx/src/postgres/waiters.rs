@@ -49,6 +49,9 @@ const PAYLOAD: usize = 7_900;
 /// Behind how far a log reaches.
 const GOES_ON: &str = "+";
 
+/// Behind how far what was sent to an execution reaches. A process that doesn't know of it looks by itself.
+const INPUT: &str = "<";
+
 #[derive(Debug)]
 pub(super) struct Waiters {
     shared: Arc<Shared>,
@@ -69,6 +72,8 @@ struct Shared {
     jobs: watch::Sender<()>,
     /// How far each log reaches that somebody follows, as far as they have been told.
     logs: Mutex<HashMap<ExecutionId, watch::Sender<Reach>>>,
+    /// The same of what is sent to executions.
+    inputs: Mutex<HashMap<ExecutionId, watch::Sender<Seq>>>,
     /// What other processes are to be told.
     news: Mutex<News>,
     has_news: Notify,
@@ -78,6 +83,7 @@ struct Shared {
 struct News {
     jobs: bool,
     logs: HashMap<ExecutionId, Reach>,
+    inputs: HashMap<ExecutionId, Seq>,
 }
 
 impl Waiters {
@@ -94,6 +100,7 @@ impl Waiters {
             sender,
             jobs: watch::Sender::default(),
             logs: Mutex::default(),
+            inputs: Mutex::default(),
             news: Mutex::default(),
             has_news: Notify::default(),
         });
@@ -108,6 +115,17 @@ impl Waiters {
         self.shared.has_news.notify_one();
     }
 
+    /// Tells the followers of what is sent to an execution that it reaches to `last` now.
+    pub(super) fn input_grew(&self, id: ExecutionId, last: Seq) {
+        self.shared.input_grew(id, last);
+        {
+            let mut news = lock(&self.shared.news);
+            let told = news.inputs.entry(id).or_default();
+            *told = last.max(*told);
+        }
+        self.shared.has_news.notify_one();
+    }
+
     /// Tells claimers to look.
     pub(super) fn jobs_came(&self) {
         self.shared.jobs.send_replace(());
@@ -119,6 +137,12 @@ impl Waiters {
     pub(super) fn log(&self, id: ExecutionId) -> watch::Receiver<Reach> {
         self.listen();
         lock(&self.shared.logs).entry(id).or_default().subscribe()
+    }
+
+    /// Hears of everything sent to an execution from now on, and perhaps more often.
+    pub(super) fn input(&self, id: ExecutionId) -> watch::Receiver<Seq> {
+        self.listen();
+        lock(&self.shared.inputs).entry(id).or_default().subscribe()
     }
 
     /// Hears of every job from now on, and perhaps more often.
@@ -148,6 +172,12 @@ impl Shared {
     fn log_grew(&self, id: ExecutionId, last: Seq, may_have_ended: bool) {
         if let Some(log) = lock(&self.logs).get(&id) {
             log.send_if_modified(|known| known.grow(last, may_have_ended));
+        }
+    }
+
+    fn input_grew(&self, id: ExecutionId, last: Seq) {
+        if let Some(input) = lock(&self.inputs).get(&id) {
+            input.send_if_modified(|known| mem::replace(known, last.max(*known)) < last);
         }
     }
 
@@ -214,6 +244,11 @@ impl Shared {
                 None => {
                     self.jobs.send_replace(());
                 }
+                Some((id, reach)) if reach.ends_with(INPUT) => {
+                    if let (Ok(id), Ok(last)) = (id.parse(), reach.trim_end_matches(INPUT).parse()) {
+                        self.input_grew(id, Seq(last));
+                    }
+                }
                 Some((id, reach)) => {
                     let goes_on = reach.strip_suffix(GOES_ON);
                     if let (Ok(id), Ok(last)) = (id.parse(), goes_on.unwrap_or(reach).parse()) {
@@ -241,6 +276,7 @@ impl Shared {
             logs.retain(|_, log| log.receiver_count() > 0);
             logs.keys().map(|id| id.as_uuid()).collect()
         };
+        self.look_for_input().await;
         if followed.is_empty() {
             return;
         }
@@ -259,23 +295,51 @@ impl Shared {
         }
     }
 
+    async fn look_for_input(&self) {
+        let followed: Vec<Uuid> = {
+            let mut inputs = lock(&self.inputs);
+            inputs.retain(|_, input| input.receiver_count() > 0);
+            inputs.keys().map(|id| id.as_uuid()).collect()
+        };
+        if followed.is_empty() {
+            return;
+        }
+        let select = sqlx::query("SELECT execution_id, last_seq FROM stdin WHERE execution_id = ANY($1)");
+        match self.connections.rows(select.bind(followed)).await {
+            Ok(rows) => {
+                for row in &rows {
+                    let id = rows::column::<Uuid>(row, "execution_id");
+                    if let (Ok(id), Ok(last)) = (id, rows::seq(row, "last_seq")) {
+                        self.input_grew(id.into(), last);
+                    }
+                }
+            }
+            // As of logs.
+            Err(_) => self.wake_all(),
+        }
+    }
+
     fn wake_all(&self) {
         self.jobs.send_replace(());
         for log in lock(&self.logs).values() {
             log.send_modify(|known| known.may_have_ended = true);
         }
+        for input in lock(&self.inputs).values() {
+            input.send_modify(|_| {});
+        }
     }
 }
 
 impl News {
-    /// As words after the sender's name: `jobs`, and of each log `id:seq`, or `id:seq+` where it goes on.
+    /// As words after the sender's name: `jobs`, of each log `id:seq`, or `id:seq+` where it goes on, and of what was sent `id:seq<`.
     fn payloads(self, sender: &str) -> Vec<String> {
         let jobs = self.jobs.then(|| "jobs".to_owned());
         let logs = self.logs.into_iter().map(|(id, Reach { last: Seq(last), may_have_ended })| {
             format!("{id}:{last}{}", if may_have_ended { "" } else { GOES_ON })
         });
+        let inputs = self.inputs.into_iter().map(|(id, Seq(last))| format!("{id}:{last}{INPUT}"));
         let mut payloads: Vec<String> = Vec::new();
-        for word in jobs.into_iter().chain(logs) {
+        for word in jobs.into_iter().chain(logs).chain(inputs) {
             match payloads.last_mut().filter(|payload| payload.len() + word.len() < PAYLOAD) {
                 Some(payload) => {
                     payload.push(' ');
@@ -328,6 +392,7 @@ mod tests {
         let databases = two().await;
         let (shared, execution, mut log) = heard(&databases).await;
         let mut jobs = shared.jobs.subscribe();
+        let mut input = lock(&shared.inputs).entry(execution.id).or_default().subscribe();
         let listening = shared.listen_forever(databases[0].database.waiters.options.clone());
         let told = async {
             // As soon as it listens, everybody looks.
@@ -338,6 +403,8 @@ mod tests {
                 let told = log.wait_for(|reach| reach.last == Seq(last)).await.unwrap();
                 assert_eq!(told.may_have_ended, may_have_ended);
             }
+            databases[1].database.waiters.input_grew(execution.id, Seq(3));
+            input.wait_for(|last| *last == Seq(3)).await.unwrap();
             databases[1].database.waiters.jobs_came();
             jobs.changed().await.unwrap();
             // The connection is cut: what is told meanwhile is lost, so everybody looks again.
@@ -372,10 +439,12 @@ mod tests {
     fn news_is_told_in_as_many_payloads_as_it_takes() {
         let logs: HashMap<_, _> =
             (1..=500).map(|seq| (execution().id, Reach { last: Seq(seq), may_have_ended: true })).collect();
-        let payloads = News { jobs: true, logs: logs.clone() }.payloads("me");
+        let inputs = HashMap::from([(execution().id, Seq(7))]);
+        let payloads = News { jobs: true, logs: logs.clone(), inputs }.payloads("me");
         assert!(payloads.len() > 1 && payloads.iter().all(|payload| payload.len() < 8_000));
         let words: Vec<&str> = payloads.iter().flat_map(|payload| payload.split(' ').skip(1)).collect();
-        assert_eq!(words.len(), 501);
+        assert_eq!(words.len(), 502);
+        assert_eq!(words.iter().filter(|word| word.ends_with(":7<")).count(), 1);
         assert!(words.contains(&"jobs"));
         assert!(payloads.iter().all(|payload| payload.starts_with("me ")));
     }

@@ -50,11 +50,29 @@ pub(super) async fn by_key(
     .await
 }
 
-/// Adds an execution; `spec` is its specification as JSON, `is_queue` says that its job belongs into this file's queue.
+/// The statements that add an execution, and one more.
+macro_rules! insert {
+    ($more:literal) => {
+        concat!(
+            "INSERT INTO execution (id, owner, session_id, revision, idempotency_key, language, priority, state, attempt, failures,
+             version, run_after, created_at, started_at, completed_at, cancel_requested_at, outcome, failure, last_seq)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1);
+         INSERT INTO spec (execution_id, spec) VALUES (?, ?);
+         INSERT INTO event (execution_id, seq, state, attempt, cancel_requested) VALUES (?, 1, ?, ?, ?);
+         INSERT INTO job (execution_id, attempt, owner, priority, state, due_at)
+         SELECT ?, ?, ?, ?, ?, now + ? FROM clock WHERE ? ON CONFLICT DO NOTHING",
+            $more
+        )
+    };
+}
+
+/// Adds an execution; `spec` is its specification as JSON, `takes_input` says that input may be sent to it, `is_queue` that its
+/// job belongs into this file's queue.
 pub(super) async fn insert(
     transaction: Transaction<'_>,
     execution: Execution,
     spec: String,
+    takes_input: bool,
     is_queue: bool,
 ) -> Result<Inserted, Failure> {
     if let Some(key) = &execution.idempotency_key {
@@ -65,51 +83,46 @@ pub(super) async fn insert(
     }
     let id = execution.id.as_uuid();
     let delay = millis(execution.run_after.duration_since(execution.created_at));
-    let inserted = sqlx::query(transaction.only(
-        "INSERT INTO execution (id, owner, session_id, revision, idempotency_key, language, priority, state, attempt, failures,
-             version, run_after, created_at, started_at, completed_at, cancel_requested_at, outcome, failure, last_seq)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1);
-         INSERT INTO spec (execution_id, spec) VALUES (?, ?);
-         INSERT INTO event (execution_id, seq, state, attempt, cancel_requested) VALUES (?, 1, ?, ?, ?);
-         INSERT INTO job (execution_id, attempt, owner, priority, state, due_at)
-         SELECT ?, ?, ?, ?, ?, now + ? FROM clock WHERE ? ON CONFLICT DO NOTHING",
-    ))
-    .bind(id)
-    .bind(execution.owner.as_str())
-    .bind(execution.session_id.map(SessionId::as_uuid))
-    .bind(execution.revision.map(|revision| signed(revision.0)).transpose()?)
-    .bind(&execution.idempotency_key)
-    .bind(&execution.language)
-    .bind(execution.priority)
-    .bind(execution.state.as_str())
-    .bind(execution.attempt)
-    .bind(execution.failures)
-    .bind(signed(execution.version)?)
-    .bind(execution.run_after.as_millis())
-    .bind(execution.created_at.as_millis())
-    .bind(execution.started_at.map(Timestamp::as_millis))
-    .bind(execution.completed_at.map(Timestamp::as_millis))
-    .bind(execution.cancel_requested_at.map(Timestamp::as_millis))
-    .bind(execution.outcome.as_ref().map(json).transpose()?)
-    .bind(&execution.failure)
-    // The specification.
-    .bind(id)
-    .bind(spec)
-    // The first event.
-    .bind(id)
-    .bind(execution.state.as_str())
-    .bind(execution.attempt)
-    .bind(execution.cancel_requested_at.is_some())
-    // The job.
-    .bind(id)
-    .bind(execution.attempt)
-    .bind(execution.owner.as_str())
-    .bind(execution.priority)
-    .bind(if delay > 0 { "DELAYED" } else { "WAITING" })
-    .bind(delay)
-    .bind(is_queue)
-    .execute(transaction.connection)
-    .await;
+    let statements =
+        if takes_input { insert!("; INSERT INTO stdin (execution_id) VALUES (?)") } else { insert!("") };
+    let inserted = sqlx::query(transaction.only(statements))
+        .bind(id)
+        .bind(execution.owner.as_str())
+        .bind(execution.session_id.map(SessionId::as_uuid))
+        .bind(execution.revision.map(|revision| signed(revision.0)).transpose()?)
+        .bind(&execution.idempotency_key)
+        .bind(&execution.language)
+        .bind(execution.priority)
+        .bind(execution.state.as_str())
+        .bind(execution.attempt)
+        .bind(execution.failures)
+        .bind(signed(execution.version)?)
+        .bind(execution.run_after.as_millis())
+        .bind(execution.created_at.as_millis())
+        .bind(execution.started_at.map(Timestamp::as_millis))
+        .bind(execution.completed_at.map(Timestamp::as_millis))
+        .bind(execution.cancel_requested_at.map(Timestamp::as_millis))
+        .bind(execution.outcome.as_ref().map(json).transpose()?)
+        .bind(&execution.failure)
+        // The specification.
+        .bind(id)
+        .bind(spec)
+        // The first event.
+        .bind(id)
+        .bind(execution.state.as_str())
+        .bind(execution.attempt)
+        .bind(execution.cancel_requested_at.is_some())
+        // The job.
+        .bind(id)
+        .bind(execution.attempt)
+        .bind(execution.owner.as_str())
+        .bind(execution.priority)
+        .bind(if delay > 0 { "DELAYED" } else { "WAITING" })
+        .bind(delay)
+        .bind(is_queue);
+    // That input may be sent to it.
+    let inserted = if takes_input { inserted.bind(id) } else { inserted };
+    let inserted = inserted.execute(transaction.connection).await;
     match inserted {
         Ok(_) => Ok(Inserted::New),
         Err(error) if is_taken(&error) => {

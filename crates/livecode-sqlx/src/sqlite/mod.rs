@@ -2,6 +2,7 @@
 
 mod events;
 mod executions;
+mod inputs;
 mod queue;
 mod retention;
 mod rows;
@@ -43,7 +44,7 @@ const READERS: u32 = 5;
 ///
 /// Whatever kills the process, nothing that was answered `Ok` is lost: it's in a write-ahead log, which the operating system
 /// has. A power cut doesn't take what somebody relies on either: sessions, accepted executions, wishes to cancel and ends are
-/// on the disk when they are answered, and all that came before them. Steps in between (claims, starts, output) may be lost
+/// on the disk when they are answered, and all that came before them. Steps in between (claims, starts, output, input) may be lost
 /// with the last moments before the cut: the execution is run again then, and the log of the new run has numbers that the
 /// log of the lost one had. To sync at those steps as well would cost each run three more waits for the disk and gain
 /// nothing that lasts.

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, TryStreamExt, stream::BoxStream};
 use livecode_core::{
-    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, ListQuery, Output, Owner,
-    PageStart, PruneQuery, Pruned, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision,
-    Stdio, Store,
+    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, ListQuery, Output,
+    Owner, PageStart, PruneQuery, Pruned, Result, Revision, RevisionHead, Seq, Session, SessionId,
+    SessionRevision, Stdio, Store,
 };
 use sqlx::QueryBuilder;
 
 use super::{
-    Database, events, executions, retention, rows, sessions,
+    Database, events, executions, inputs, retention, rows, sessions,
     writer::{Calls, Survives},
 };
 use crate::{
@@ -107,6 +107,7 @@ impl Store for SqliteStore {
     }
 
     async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {
+        let takes_input = spec.stdin_open;
         let spec = json(spec)?;
         let execution = execution.clone();
         let is_queue = self.is_queue;
@@ -116,7 +117,8 @@ impl Store for SqliteStore {
             .database
             .writer
             .write(Survives::PowerCut, calls, move |transaction| {
-                executions::insert(transaction, execution.clone(), spec.clone(), is_queue).boxed()
+                executions::insert(transaction, execution.clone(), spec.clone(), takes_input, is_queue)
+                    .boxed()
             })
             .await?;
         if is_queue {
@@ -213,6 +215,23 @@ impl Store for SqliteStore {
 
     fn events(&self, id: ExecutionId, after: Seq, follow: Follow) -> BoxStream<'static, Result<Event>> {
         follower::events(events::Log { database: self.database.clone(), id }, after, follow)
+    }
+
+    async fn add_input(&self, id: ExecutionId, bytes: Option<Bytes>) -> Result<Seq> {
+        let counts = crate::inputs::counts(bytes.as_ref())?;
+        let last = self
+            .database
+            .writer
+            .write(Survives::Kill, Calls::One, move |transaction| {
+                inputs::add(transaction, id, bytes.clone(), counts).boxed()
+            })
+            .await?;
+        self.database.waiters.input_grew(id, last);
+        Ok(last)
+    }
+
+    fn inputs(&self, id: ExecutionId, after: Seq) -> BoxStream<'static, Result<Input>> {
+        crate::inputs::inputs(inputs::Inputs { database: self.database.clone(), id }, after)
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {

@@ -38,6 +38,8 @@ struct Shared {
 struct Followed {
     /// How far each log reaches that somebody follows, as far as they have been told.
     logs: HashMap<ExecutionId, watch::Sender<Reach>>,
+    /// The same of what is sent to executions.
+    inputs: HashMap<ExecutionId, watch::Sender<Seq>>,
     /// Whether the poll is running.
     polled: bool,
 }
@@ -61,6 +63,13 @@ impl Waiters {
         }
     }
 
+    /// Tells the followers of what is sent to an execution that it reaches to `last` now.
+    pub(super) fn input_grew(&self, id: ExecutionId, last: Seq) {
+        if let Some(input) = self.followed().inputs.get(&id) {
+            input.send_if_modified(|known| std::mem::replace(known, last.max(*known)) < last);
+        }
+    }
+
     /// Tells claimers that there is a job.
     pub(super) fn jobs_came(&self) {
         self.shared.jobs.send_replace(true);
@@ -77,6 +86,14 @@ impl Waiters {
         let log = followed.logs.entry(id).or_default().subscribe();
         self.poll(&mut followed);
         log
+    }
+
+    /// Hears of everything sent to an execution from now on, and perhaps more often.
+    pub(super) fn input(&self, id: ExecutionId) -> watch::Receiver<Seq> {
+        let mut followed = self.followed();
+        let input = followed.inputs.entry(id).or_default().subscribe();
+        self.poll(&mut followed);
+        input
     }
 
     /// Hears of every job from now on, and perhaps more often.
@@ -119,7 +136,9 @@ impl Waiters {
     fn is_awaited(&self) -> bool {
         let mut followed = self.followed();
         followed.logs.retain(|_, log| log.receiver_count() > 0);
-        followed.polled = !followed.logs.is_empty() || self.shared.jobs.receiver_count() > 0;
+        followed.inputs.retain(|_, input| input.receiver_count() > 0);
+        let is_followed = !followed.logs.is_empty() || !followed.inputs.is_empty();
+        followed.polled = is_followed || self.shared.jobs.receiver_count() > 0;
         followed.polled
     }
 
@@ -145,14 +164,32 @@ impl Waiters {
             for log in &logs {
                 self.log_grew(column::<Uuid>(log, "id")?.into(), seq(log, "last_seq")?, true);
             }
+            let ids: Vec<String> = self.followed().inputs.keys().map(|id| hex(id.as_uuid())).collect();
+            if !ids.is_empty() {
+                let inputs = sqlx::query(
+                    "SELECT execution_id, last_seq FROM stdin
+                     WHERE execution_id IN (SELECT unhex(value) FROM json_each(?1))",
+                )
+                .bind(json(&ids)?)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(from_sqlx)?;
+                for input in &inputs {
+                    self.input_grew(column::<Uuid>(input, "execution_id")?.into(), seq(input, "last_seq")?);
+                }
+            }
         }
         Ok(Watched { connection, version })
     }
 
     fn wake_all(&self) {
         self.jobs_may_have_come();
-        for log in self.followed().logs.values() {
+        let followed = self.followed();
+        for log in followed.logs.values() {
             log.send_modify(|known| known.may_have_ended = true);
+        }
+        for input in followed.inputs.values() {
+            input.send_modify(|_| {});
         }
     }
 }

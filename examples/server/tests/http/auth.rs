@@ -4,14 +4,14 @@ use std::{
     fs,
     io::{self, BufRead},
     process::{Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use axum::http::{Method, StatusCode};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Parser;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
-use livecode::{ErrorKind, Owner};
+use livecode::{Clock, ErrorKind, Owner, SystemClock};
 use livecode_server::{Auth, Config, KeyFile, KeyRole};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -125,7 +125,7 @@ async fn an_administrator_sees_what_is_everybodys() {
 }
 
 fn in_seconds(seconds: i64) -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap() + seconds
+    i64::try_from(SystemClock.now().as_millis() / 1_000).unwrap() + seconds
 }
 
 fn claims() -> Value {
@@ -198,7 +198,7 @@ async fn a_token_is_good_while_all_of_it_is() {
 
 /// Of a new key pair, as DER.
 fn openssl(arguments: &[&str]) -> Vec<u8> {
-    let output = std::process::Command::new("openssl").args(arguments).output().unwrap();
+    let output = Command::new("openssl").args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     output.stdout
 }

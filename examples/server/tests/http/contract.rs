@@ -7,8 +7,9 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use livecode::{ErrorKind, Owner};
-use livecode_server::KeyRole;
+use livecode_server::{KeyRole, serve};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::{
     auth::keyed,
@@ -128,10 +129,21 @@ async fn nothing_of_one_owner_is_seen_by_another() {
     assert!(others.is_empty(), "these routes are gone: {others:?}");
 }
 
+/// The answer to a request over a socket to go on as a WebSocket.
+async fn upgraded(server: Server, path: &str) -> Answer {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let pending = std::future::pending;
+    tokio::spawn(serve(listener, server.router, true, server.shutdown, pending(), pending()));
+    let (_, response) = tokio_tungstenite::connect_async(format!("ws://{address}{path}")).await.unwrap();
+    Answer { status: response.status(), headers: response.headers().clone(), body: Default::default() }
+}
+
 /// What a request has to be like for this status.
 async fn provoke(method: &Method, path: &str, status: &str) -> Option<Answer> {
     let usual = body(method, path);
     let server = match status {
+        "403" if path.ends_with("/ws") => Server::start(),
         "403" => {
             let (_, file, directory) = keyed();
             let key = file.create(Owner::new("user").unwrap(), KeyRole::User).unwrap();
@@ -168,6 +180,10 @@ async fn provoke(method: &Method, path: &str, status: &str) -> Option<Answer> {
     server.end(&execution).await;
     let to = filled(path, &session, &execution);
     Some(match status {
+        "101" => upgraded(server, &to).await,
+        "403" => {
+            server.send(request(Method::GET, &to, &[("origin", "https://elsewhere.example")], None)).await
+        }
         "200" | "201" | "202" | "207" => match path {
             "/executions" if status == "200" => ask("/executions?wait_ms=60000", usual).await,
             path if path.ends_with("/run") && status == "200" => {

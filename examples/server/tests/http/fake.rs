@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use livecode::{
-    Capabilities, Captured, Error, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Inserted,
-    Io, ListQuery, Outcome, Output, Owner, Program, PruneQuery, Pruned, Result, Revision, RevisionHead,
-    Sandbox, Seq, Session, SessionId, SessionRevision, Stdio, Store, Termination,
+    Capabilities, Captured, Error, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input,
+    Inserted, Io, ListQuery, Outcome, Output, Owner, Program, PruneQuery, Pruned, Result, Revision,
+    RevisionHead, Sandbox, Seq, Session, SessionId, SessionRevision, Stdio, Store, Termination,
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 ///
 /// - `out TEXT`, `err TEXT`: write a line
 /// - `raw HEX`: write these bytes to standard output
+/// - `read`: wait for the next piece of input that is sent to it, and write it as a line, or `eof`
 /// - `cat`: write standard input to standard output
 /// - `env`, `args`, `files`, `limits`: write them
 /// - `wait`: until the test calls [`Fake::release`] or somebody cancels; `stubborn`: without the latter
@@ -70,10 +71,11 @@ impl Sandbox for Fake {
         }
     }
 
-    async fn run(&self, program: &Program, io: Io, cancel: &CancellationToken) -> Result<Outcome> {
+    async fn run(&self, program: &Program, mut io: Io, cancel: &CancellationToken) -> Result<Outcome> {
+        let output = io.output.clone();
         let write = async |stdio, bytes: Bytes| {
             // The runner outlives the program.
-            io.output.send(Output::new(stdio, bytes)).await.unwrap();
+            output.send(Output::new(stdio, bytes)).await.unwrap();
         };
         let mut outcome = Outcome::new(Termination::Exited { code: 0 });
         outcome.usage.wall_time = Duration::from_millis(12);
@@ -107,6 +109,19 @@ impl Sandbox for Fake {
                     let bytes: Vec<u8> =
                         rest.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
                     write(Stdio::Stdout, bytes.into()).await;
+                    continue;
+                }
+                "read" => {
+                    let more = io.more.as_mut().unwrap();
+                    let piece = tokio::select! {
+                        piece = more.recv() => piece,
+                        () = cancel.cancelled() => {
+                            outcome.termination = Termination::Cancelled;
+                            return Ok(outcome);
+                        }
+                    };
+                    let piece = piece.unwrap_or_else(|| "eof".into());
+                    write(Stdio::Stdout, [&piece[..], b"\n"].concat().into()).await;
                     continue;
                 }
                 "cat" => {
@@ -238,6 +253,14 @@ impl Store for Broken {
     }
 
     fn events(&self, _: ExecutionId, _: Seq, _: Follow) -> BoxStream<'static, Result<Event>> {
+        stream::iter([Err(self.error())]).boxed()
+    }
+
+    async fn add_input(&self, _: ExecutionId, _: Option<Bytes>) -> Result<Seq> {
+        Err(self.error())
+    }
+
+    fn inputs(&self, _: ExecutionId, _: Seq) -> BoxStream<'static, Result<Input>> {
         stream::iter([Err(self.error())]).boxed()
     }
 

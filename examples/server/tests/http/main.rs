@@ -19,3 +19,4 @@ mod problems;
 mod server;
 mod sessions;
 mod shutdown;
+mod socket;

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod exposition;
+#[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../http/fake.rs"]
 mod fake;
 mod logs;

@@ -14,6 +14,7 @@ mod streams;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +62,14 @@ macro_rules! sandbox_suite {
             peak_memory_is_that_of_all_processes_and_files
             input_arrives_whole
             input_need_not_be_read
+            a_program_reads_answers_and_reads_again
+            input_that_ends_while_the_program_runs_is_at_its_end
+            input_sent_in_pieces_arrives_whole
+            what_was_there_first_is_read_first
+            input_that_nobody_reads_waits_outside
+            input_keeps_no_program_from_its_end
+            a_program_that_closes_its_input_is_sent_no_more
+            input_is_not_the_compilers
             output_arrives_whole_and_in_order
             any_bytes_arrive_as_they_are
             a_million_lines_arrive
@@ -143,6 +152,21 @@ fn start<S: Sandbox>(
     let token = cancel.clone();
     let running = tokio::spawn(async move { runner.stream(&spec, sender, &token).await });
     (running, receiver, cancel)
+}
+
+/// Starts a run that can be sent input as well.
+fn interact<S: Sandbox>(
+    sandbox: &Arc<S>,
+    spec: ExecutionSpec,
+) -> (tokio::task::JoinHandle<Result<Outcome>>, mpsc::Sender<Bytes>, mpsc::Receiver<Output>) {
+    let (sender, output) = mpsc::channel(1);
+    let (input, receiver) = mpsc::channel(1);
+    let runner = Runner::shared(sandbox.clone());
+    let running =
+        tokio::spawn(
+            async move { runner.interact(&spec, receiver, sender, &CancellationToken::new()).await },
+        );
+    (running, input, output)
 }
 
 /// Waits until the program has written that and no more, however it came.

@@ -2,6 +2,7 @@
 
 mod executions;
 mod followers;
+mod inputs;
 mod list;
 mod log;
 mod retention;
@@ -12,10 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-pub use self::{executions::*, followers::*, list::*, log::*, retention::*, sessions::*};
+pub use self::{executions::*, followers::*, inputs::*, list::*, log::*, retention::*, sessions::*};
 use crate::{
     Change, Compare, Event, Execution, ExecutionId, ExecutionSpec, Follow, Grading, LimitRequest, Outcome,
-    Output, Owner, Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, TestCase, Timestamp, Trace,
+    Output, Owner, Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, TestCase, Timestamp,
+    Trace,
 };
 
 /// Makes a test of each clause of [`Store`](crate::Store). See [`conformance`](crate::conformance).
@@ -66,6 +68,14 @@ macro_rules! store_suite {
             a_slow_follower_misses_nothing
             a_dropped_follower_disturbs_nobody
             followers_see_their_own_execution_only
+            input_comes_back_as_it_was_sent
+            input_is_no_event_and_no_output
+            a_follower_of_input_gets_what_is_there_then_what_comes
+            input_may_be_sent_before_the_start_and_is_there_for_every_attempt
+            input_is_refused_where_nobody_will_read_it
+            input_has_a_bound
+            concurrent_input_is_numbered_without_gaps
+            input_is_deleted_with_its_execution
             pages_go_both_ways
             limits_are_taken_at_their_word
             a_page_begins_at_any_id
@@ -116,6 +126,7 @@ fn full_spec() -> ExecutionSpec {
             SourceFile::new("empty", Bytes::new()),
         ],
         stdin: Bytes::from_static(b"\0\xff\xfe line\n\0"),
+        stdin_open: true,
         args: vec![String::new(), "--flag".into(), "é 'quoted' \"too\"".into()],
         env: [("A".into(), "é\n=".into()), ("B".into(), String::new())].into(),
         limits: LimitRequest {
