@@ -13,7 +13,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use tokio::sync::Notify;
 
-use super::lock;
+use super::{
+    inputs::{self, Inputs},
+    lock,
+};
 use crate::{
     Captured, Error, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted,
     ListQuery, Output, Owner, PageStart, PruneQuery, Pruned, Result, Revision, RevisionHead, Seq, Session,
@@ -63,11 +66,7 @@ struct Record {
     execution: Execution,
     spec: ExecutionSpec,
     log: Vec<EventKind>,
-    /// The piece at index `i` has the number `i + 1`; none is the end.
-    inputs: Vec<Option<Bytes>>,
-    /// What they count together.
-    input_bytes: usize,
-    /// Either of the two.
+    inputs: Inputs,
     grown: Arc<Notify>,
 }
 
@@ -249,36 +248,14 @@ impl Store for MemoryStore {
     }
 
     async fn add_input(&self, id: ExecutionId, bytes: Option<Bytes>) -> Result<Seq> {
-        self.records().record_mut(id)?.add_input(bytes)
+        let mut records = self.records();
+        let Record { execution, inputs, .. } = records.record_mut(id)?;
+        inputs.add(execution, bytes)
     }
 
     fn inputs(&self, id: ExecutionId, after: Seq) -> BoxStream<'static, Result<Input>> {
         let records = self.records.clone();
-        stream::unfold(Some(after), move |after| {
-            let records = records.clone();
-            async move {
-                let after = after?;
-                loop {
-                    let grown = {
-                        let records = lock(&records);
-                        let record = match records.record(id) {
-                            Ok(record) => record,
-                            Err(error) => return Some((Err(error), None)),
-                        };
-                        if let Some(input) = record.next_input(after) {
-                            let next = input.bytes.is_some().then_some(input.seq);
-                            return Some((Ok(input), next));
-                        }
-                        if !record.spec.stdin_open || record.input_has_ended() {
-                            return None;
-                        }
-                        record.grown.clone().notified_owned()
-                    };
-                    grown.await;
-                }
-            }
-        })
-        .boxed()
+        inputs::follow(move |after| Ok(lock(&records).record(id)?.inputs.look(after)), after)
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {
@@ -323,8 +300,7 @@ impl Records {
             execution: execution.clone(),
             spec: spec.clone(),
             log: Vec::new(),
-            inputs: Vec::new(),
-            input_bytes: 0,
+            inputs: Inputs::of(spec),
             grown: Arc::default(),
         };
         record.log_status();
@@ -462,49 +438,6 @@ impl Record {
         };
         let index = from + self.log.get(from..)?.iter().position(wanted)?;
         Some(Event { seq: Seq(index as u64).next(), kind: self.log[index].clone() })
-    }
-
-    fn add_input(&mut self, bytes: Option<Bytes>) -> Result<Seq> {
-        let id = self.execution.id;
-        if !self.spec.stdin_open {
-            return Err(Error::conflict(format!(
-                "execution {id} takes no input while it runs: it was accepted without stdin_open"
-            )));
-        }
-        if self.execution.state.is_terminal() {
-            return Err(Error::conflict(format!(
-                "execution {id} has ended: nobody reads its input any more"
-            )));
-        }
-        if self.input_has_ended() {
-            return Err(Error::conflict(format!(
-                "the input of execution {id} was ended before: send no more"
-            )));
-        }
-        if bytes.as_ref().is_some_and(Bytes::is_empty) {
-            return Err(Error::invalid("a piece of input is empty: send none"));
-        }
-        let counts = bytes.as_ref().map_or(0, |bytes| bytes.len().max(ExecutionSpec::MIN_INPUT_BYTES));
-        if self.input_bytes + counts > ExecutionSpec::MAX_INPUT_BYTES {
-            return Err(Error::invalid(format!(
-                "the input of execution {id} would be more than {} bytes: end it",
-                ExecutionSpec::MAX_INPUT_BYTES
-            )));
-        }
-        self.input_bytes += counts;
-        // A copy, as of output.
-        self.inputs.push(bytes.map(|bytes| Bytes::copy_from_slice(&bytes)));
-        self.grown.notify_waiters();
-        Ok(Seq(self.inputs.len() as u64))
-    }
-
-    fn next_input(&self, after: Seq) -> Option<Input> {
-        let bytes = self.inputs.get(usize::try_from(after.0).ok()?)?;
-        Some(Input { seq: after.next(), bytes: bytes.clone() })
-    }
-
-    fn input_has_ended(&self) -> bool {
-        matches!(self.inputs.last(), Some(None))
     }
 
     fn has_ended(&self) -> bool {
