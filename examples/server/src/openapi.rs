@@ -145,10 +145,12 @@ fn complete_operation(operation: &mut Operation, signs_in: bool, has_keys: bool)
         refusals.insert("403", "The role is not admin");
     }
     if !is_public {
-        refusals.insert(
-            "503",
-            "The queue is full, the server is ending, or a part is down: Retry-After says when to come back",
-        );
+        if !has_tag("operations") {
+            refusals.insert(
+                "503",
+                "The queue is full, the server is ending, or a part is down: Retry-After says when to come back",
+            );
+        }
         if signs_in {
             refusals.insert("401", "No credential, or one that isn't valid");
             let names = ["bearer"].into_iter().chain(has_keys.then_some("key"));
