@@ -20,11 +20,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     App,
     auth::Caller,
-    executions::record,
     extract::{Id, Params},
     metrics::OpenStream,
     openapi,
     problem::Problem,
+    record::record,
 };
 
 /// Proxies close what is silent for longer.

@@ -10,8 +10,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use livecode::{
-    Accepted, Captured, Compare, Edit, ErrorType, Execution, ExecutionId, ExecutionSpec, LimitRequest,
-    Result, Revision, RunOptions, SessionId, State as Status, Timestamp,
+    Accepted, Compare, Edit, Execution, ExecutionId, ExecutionSpec, LimitRequest, Result, Revision,
+    RunOptions, SessionId, State as Status,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -21,9 +21,10 @@ use crate::{
     App,
     auth::Caller,
     extract::{Body, Id, Paging, Params},
-    grading::{Grade, TestMember, grading},
+    grading::{TestMember, grading},
     openapi,
     problem::Problem,
+    record::{Record, record},
     request,
     sessions::{FileMember, files},
 };
@@ -378,7 +379,7 @@ async fn history(
             break;
         }
         let record = record(&app, execution).await?;
-        bytes += record.stdout.len() + record.stderr.len() + record.grade.output_bytes();
+        bytes += record.output_bytes();
         records.push(record);
     }
     let link = records.last().filter(|_| records.len() < found).map(|last| page.next(uri.path(), last.id));
@@ -426,94 +427,4 @@ async fn run_session_by_its_other_name(
     body: Body<RunRequest>,
 ) -> Result<Response, Problem> {
     run_session(caller, id, wait, headers, body).await
-}
-
-/// An execution as clients see it. Every member is always there but `unprotected`.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Record {
-    #[schema(value_type = openapi::Id)]
-    execution_id: ExecutionId,
-    /// `execution_id`, by the name of older services.
-    #[schema(value_type = openapi::Id)]
-    id: ExecutionId,
-    #[schema(value_type = Option<openapi::Id>)]
-    session_id: Option<SessionId>,
-    /// Of the session's source.
-    #[schema(value_type = Option<u64>)]
-    revision: Option<Revision>,
-    language: String,
-    #[schema(value_type = openapi::Status)]
-    status: Status,
-    /// Counts up where one of our machines failed; what a program does is no reason for another.
-    attempt: u32,
-    /// So far; what isn't UTF-8 as U+FFFD.
-    stdout: String,
-    /// So far; what isn't UTF-8 as U+FFFD.
-    stderr: String,
-    stdout_truncated: bool,
-    stderr_truncated: bool,
-    exit_code: Option<i32>,
-    signal: Option<i32>,
-    /// Why it isn't a success; null as long as it may be one.
-    #[schema(value_type = Option<openapi::ErrorType>)]
-    error_type: Option<ErrorType>,
-    error_message: Option<String>,
-    /// What the compiler said, where there is one and it said something.
-    compile_output: Option<String>,
-    /// The program's wall time alone.
-    execution_time_ms: Option<u64>,
-    cpu_time_ms: Option<u64>,
-    memory_peak_bytes: Option<u64>,
-    #[schema(value_type = openapi::Moment)]
-    created_at: Timestamp,
-    #[schema(value_type = Option<openapi::Moment>)]
-    started_at: Option<Timestamp>,
-    #[schema(value_type = Option<openapi::Moment>)]
-    completed_at: Option<Timestamp>,
-    /// The protections that were missing, where the host had lowered the bar; absent where there are none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    unprotected: Vec<String>,
-    #[serde(flatten)]
-    grade: Grade,
-}
-
-impl Record {
-    fn new(execution: Execution, captured: &Captured) -> Self {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let (error_type, error_message) = (execution.error_type(), execution.error_message());
-        let outcome = execution.outcome.as_ref();
-        Self {
-            execution_id: execution.id,
-            id: execution.id,
-            session_id: execution.session_id,
-            revision: execution.revision,
-            language: execution.language.clone(),
-            status: execution.state,
-            attempt: execution.attempt,
-            stdout: String::from_utf8_lossy(&captured.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&captured.stderr).into_owned(),
-            stdout_truncated: outcome.is_some_and(|outcome| outcome.stdout_truncated),
-            stderr_truncated: outcome.is_some_and(|outcome| outcome.stderr_truncated),
-            exit_code: outcome.and_then(|outcome| outcome.termination.exit_code()),
-            signal: outcome.and_then(|outcome| outcome.termination.signal()),
-            error_type,
-            error_message,
-            compile_output: outcome.and_then(|outcome| outcome.compile_output.clone()),
-            execution_time_ms: outcome.map(|outcome| millis(outcome.usage.wall_time)),
-            cpu_time_ms: outcome.map(|outcome| millis(outcome.usage.cpu_time)),
-            memory_peak_bytes: outcome.and_then(|outcome| outcome.usage.memory_peak_bytes),
-            created_at: execution.created_at,
-            started_at: execution.started_at,
-            completed_at: execution.completed_at,
-            unprotected: outcome.map(|outcome| outcome.unprotected.clone()).unwrap_or_default(),
-            grade: outcome.into(),
-        }
-    }
-}
-
-/// The record with what the program has written so far.
-pub(crate) async fn record(app: &App, execution: Execution) -> Result<Record> {
-    let captured = app.engine.output(execution.id).await?;
-    Ok(Record::new(execution, &captured))
 }

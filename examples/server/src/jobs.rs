@@ -12,10 +12,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     App,
     auth::Caller,
-    executions::{Record, record},
     extract::{Body, Params},
     openapi,
     problem::Problem,
+    record::{Record, record},
     request,
 };
 

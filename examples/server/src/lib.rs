@@ -26,6 +26,7 @@ pub mod otel;
 mod page;
 mod parts;
 mod problem;
+mod record;
 mod request;
 mod retention;
 mod serve;

@@ -23,8 +23,9 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
     App,
-    executions::{Receipt, Record, RunRequest},
+    executions::{Receipt, RunRequest},
     problem,
+    record::Record,
 };
 
 #[derive(OpenApi)]

@@ -17,6 +17,7 @@ use super::{
     backoff::{Backoff, jittered},
     leases::Held,
     output,
+    tries::Tries,
 };
 use crate::{
     Change, Error, ErrorKind, ErrorType, EventKind, Execution, ExecutionSpec, Follow, Input, Job, Lease,
@@ -31,12 +32,6 @@ const INPUT_CHUNKS: usize = 4;
 
 /// How long a program runs before anybody looks whether its end is asked for: short ones pay nothing for it.
 const FOLLOW_AFTER: Duration = Duration::from_millis(20);
-
-/// How often a change is tried anew because somebody else changed the record first.
-const CONTENDED_TRIES: u32 = 32;
-
-/// How often a change is tried anew where the store has a failure that waiting may not mend.
-const BROKEN_TRIES: u32 = 6;
 
 /// The pause before another attempt after a failure of ours: random, up to this, doubled with every further failure.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -498,35 +493,6 @@ fn tell(execution: &Execution, is_failure: bool) {
             } else {
                 tracing::info!(status = %execution.state, error_type, wall_ms, "ended");
             }
-        }
-    }
-}
-
-/// The tries of one change to a record.
-#[derive(Debug, Default)]
-struct Tries {
-    conflicts: u32,
-    broken: u32,
-    backoff: Backoff,
-}
-
-impl Tries {
-    /// Says, after a pause where one is due, whether to read the record again and try anew; not where `stop` fires.
-    async fn again(&mut self, failed: &Error, stop: &CancellationToken) -> bool {
-        match failed.kind() {
-            ErrorKind::Conflict => {
-                self.conflicts += 1;
-                self.conflicts < CONTENDED_TRIES
-            }
-            ErrorKind::Unavailable | ErrorKind::QueueFull => self.backoff.pause(stop).await,
-            ErrorKind::Internal => {
-                self.broken += 1;
-                self.broken < BROKEN_TRIES && self.backoff.pause(stop).await
-            }
-            ErrorKind::InvalidArgument
-            | ErrorKind::NotFound
-            | ErrorKind::PreconditionFailed
-            | ErrorKind::Unsupported => false,
         }
     }
 }

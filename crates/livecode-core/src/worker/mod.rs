@@ -17,6 +17,7 @@ mod backoff;
 mod leases;
 mod output;
 mod sweep;
+mod tries;
 
 use std::{fmt, num::NonZero, sync::Arc, thread, time::Duration};
 
