@@ -44,7 +44,7 @@ pub struct Config {
     #[arg(long, env, value_name = "AUD")]
     pub jwt_audience: Option<String>,
 
-    /// The origins, such as https://example.org, whose pages may ask this server, after commas (default: none but its own)
+    /// The origins, such as `https://example.org`, whose pages may ask this server, after commas (default: none but its own)
     #[arg(long, env, value_name = "ORIGIN,...", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
 

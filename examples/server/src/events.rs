@@ -56,7 +56,7 @@ pub(crate) struct Resume {
         Resume,
     ),
     responses(
-        (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "The stream", body = openapi::StreamEvent, content_type = "text/event-stream"),
         (status = 204, description = "The caller has seen the end"),
     ),
 )]

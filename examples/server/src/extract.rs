@@ -10,6 +10,7 @@ use axum::{
 };
 use livecode::{Error, ExecutionSpec};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::problem::Problem;
 
@@ -98,7 +99,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let body = read(request, state).await?;
-        parse(if body.is_empty() { b"{}" } else { &body })
+        parse(if body.is_empty() || *body.trim_ascii() == *b"null" { b"{}" } else { &body })
     }
 }
 
@@ -142,10 +143,33 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, Problem> {
     }
     match Json::from_bytes(bytes) {
         Ok(Json(body)) => Ok(Body(body)),
-        Err(rejection) => {
-            Err(Problem::invalid(vec![format!("the body can't be read: {}", cause(&rejection))]))
+        Err(rejection) => whole_numbers(bytes)
+            .map(Body)
+            .ok_or_else(|| Problem::invalid(vec![format!("the body can't be read: {}", cause(&rejection))])),
+    }
+}
+
+/// What was refused at first, where that was for whole numbers that were written with a fraction: `5.0` is an integer in JSON Schema,
+/// and all that some clients can write.
+fn whole_numbers<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    fn mend(value: &mut Value) {
+        match value {
+            // Above 2^53 it's no one number.
+            Value::Number(number) => {
+                let whole =
+                    number.as_f64().filter(|it| number.is_f64() && it.fract() == 0.0 && it.abs() < 9e15);
+                if let Some(whole) = whole {
+                    *value = Value::from(whole as i64);
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(mend),
+            Value::Object(members) => members.values_mut().for_each(mend),
+            Value::Null | Value::Bool(_) | Value::String(_) => {}
         }
     }
+    let mut value = serde_json::from_slice(bytes).ok()?;
+    mend(&mut value);
+    serde_json::from_value(value).ok()
 }
 
 /// The media type without its parameters, in lower case.

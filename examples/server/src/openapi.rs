@@ -15,7 +15,7 @@ use utoipa::{
     openapi::{
         Content, Ref, RefOr, Response, ResponseBuilder,
         path::{Operation, ParameterIn},
-        schema::Schema,
+        schema::{AnyOfBuilder, Schema, SchemaType, Type},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
@@ -107,6 +107,12 @@ pub(crate) fn complete(mut description: utoipa::openapi::OpenApi, app: &App) -> 
             known.iter().flat_map(|language| std::iter::once(&language.name).chain(&language.aliases));
         language.enum_values = Some(names.map(|name| json!(name)).collect());
     }
+    // A record has all that a receipt has.
+    if let Some(RefOr::T(Schema::OneOf(one))) = components.schemas.get("ReceiptOrRecord") {
+        let any = one.items.iter().cloned().fold(AnyOfBuilder::new(), AnyOfBuilder::item);
+        let any = any.description(one.description.clone()).build();
+        components.schemas.insert("ReceiptOrRecord".into(), RefOr::T(Schema::AnyOf(any)));
+    }
     for name in ["SourceCode", "SavedSource"] {
         if let Some(RefOr::T(Schema::Object(source))) = components.schemas.get_mut(name) {
             source.max_length = Some(app.engine.limits().source_chars);
@@ -127,6 +133,15 @@ fn complete_operation(operation: &mut Operation, signs_in: bool, has_keys: bool)
         parameters.any(|it| matches!(it, RefOr::T(parameter) if parameter.parameter_in == place))
     };
     let (in_path, in_query) = (has(ParameterIn::Path), has(ParameterIn::Query));
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter
+            && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+            && let SchemaType::Array(types) = &mut schema.schema_type
+        {
+            // One that may be left out is no null.
+            types.retain(|it| *it != Type::Null);
+        }
+    }
     let mut refusals = BTreeMap::new();
     if in_path {
         refusals
@@ -385,11 +400,23 @@ pub(crate) struct ProgramRequest {
     rest: RunRequest,
 }
 
-/// Programs of a batch.
+/// Programs of a batch, each as for `POST /executions`: one that isn't is refused alone.
 #[derive(Debug, ToSchema)]
 #[schema(max_items = 100)]
 #[expect(dead_code, reason = "it describes a value")]
-pub(crate) struct Programs(Vec<ProgramRequest>);
+pub(crate) struct Programs(Vec<serde_json::Value>);
+
+/// An event of a stream.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "it describes the members")]
+pub(crate) struct StreamEvent {
+    /// Its number, for `Last-Event-ID`.
+    id: String,
+    /// `status`, `stdout`, `stderr` or `end`.
+    event: String,
+    /// JSON: what is new of the status, a text, or the record.
+    data: String,
+}
 
 /// A receipt, or the finished record where it was waited for.
 #[derive(Debug, Serialize, ToSchema)]

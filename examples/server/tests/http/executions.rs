@@ -314,3 +314,16 @@ async fn a_cancel_that_takes_long_answers_with_the_running_record() {
     let cancelled = server.post(&format!("/executions/{id}/cancel"), json!({})).await;
     assert_eq!((cancelled.status, cancelled.text("status")), (StatusCode::OK, "RUNNING".into()));
 }
+
+#[tokio::test]
+async fn a_whole_number_may_be_written_with_a_fraction() {
+    let server = Server::start();
+    let program = |limit: Value| json!({ "language": "python", "source_code": "limits", "limits": { "wall_time_ms": limit } });
+    let accepted = server.post("/executions", program(json!(3000.0))).await;
+    assert_eq!(server.end(&accepted.text("execution_id")).await["stdout"], "3s\n");
+    let refused = server.post("/executions", program(json!(3000.5))).await;
+    assert!(
+        refused.text("detail").contains("limits.wall_time_ms: invalid type: floating point `3000.5`"),
+        "{refused:?}"
+    );
+}
