@@ -99,7 +99,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let body = read(request, state).await?;
-        parse(if body.is_empty() || *body.trim_ascii() == *b"null" { b"{}" } else { &body })
+        parse(if body.is_empty() { b"{}" } else { &body })
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 use utoipa::{
     IntoParams, OpenApi, ToSchema,
     openapi::{
-        Content, Ref, RefOr, Response, ResponseBuilder,
+        Content, Ref, RefOr, Required, Response, ResponseBuilder,
         path::{Operation, ParameterIn},
         schema::{AnyOfBuilder, Schema, SchemaType, Type},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -140,6 +140,18 @@ fn complete_operation(operation: &mut Operation, signs_in: bool, has_keys: bool)
         {
             // One that may be left out is no null.
             types.retain(|it| *it != Type::Null);
+        }
+    }
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        for content in body.content.values_mut() {
+            if let RefOr::T(content) = content
+                && let Some(RefOr::T(Schema::OneOf(one))) = &content.schema
+                && let [_, schema @ RefOr::Ref(_)] = one.items.as_slice()
+            {
+                // An optional body is one that may be absent, and no null either.
+                body.required = Some(Required::False);
+                content.schema = Some(schema.clone());
+            }
         }
     }
     let mut refusals = BTreeMap::new();
