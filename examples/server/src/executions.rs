@@ -63,7 +63,7 @@ pub(crate) struct RunRequest {
     #[schema(value_type = Option<openapi::SourceCode>)]
     pub(crate) source_code: Option<String>,
     /// All other files; in a session they're saved first.
-    #[schema(max_items = 100)]
+    #[schema(value_type = Option<openapi::Files>)]
     pub(crate) files: Option<Vec<FileMember>>,
     /// What the program reads from its standard input.
     pub(crate) stdin: Option<String>,
@@ -78,7 +78,7 @@ pub(crate) struct RunRequest {
     #[schema(value_type = Option<openapi::Limits>)]
     limits: Option<LimitRequest>,
     /// As `limits`, for the compiler.
-    #[schema(value_type = Option<openapi::Limits>)]
+    #[schema(value_type = Option<openapi::CompileLimits>)]
     compile_limits: Option<LimitRequest>,
     /// Cases to run the program with, each with its own input: what became of them is in the record.
     #[schema(min_items = 1, max_items = 100)]
@@ -92,6 +92,7 @@ pub(crate) struct RunRequest {
     #[schema(maximum = 86_400_000)]
     delay_ms: Option<u64>,
     /// Higher is served first.
+    #[schema(minimum = -32_768, maximum = 32_767)]
     priority: Option<i16>,
     /// How long the answer may be held back for the end, in milliseconds; in a batch it has no meaning.
     #[schema(maximum = 60_000)]

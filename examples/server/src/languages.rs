@@ -74,7 +74,7 @@ struct Entry {
     #[schema(value_type = openapi::Limits)]
     limits: LimitRequest,
     /// Null where nothing is compiled.
-    #[schema(value_type = Option<openapi::Limits>)]
+    #[schema(value_type = Option<openapi::CompileLimits>)]
     compile_limits: Option<LimitRequest>,
 }
 

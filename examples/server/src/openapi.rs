@@ -8,6 +8,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use livecode::LimitRequest;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::{
@@ -15,7 +16,7 @@ use utoipa::{
     openapi::{
         Content, Ref, RefOr, Required, Response, ResponseBuilder,
         path::{Operation, ParameterIn},
-        schema::{AnyOfBuilder, Schema, SchemaType, Type},
+        schema::{AdditionalProperties, AnyOfBuilder, Schema, SchemaType, Type},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
@@ -113,6 +114,30 @@ pub(crate) fn complete(mut description: utoipa::openapi::OpenApi, app: &App) -> 
         let any = any.description(one.description.clone()).build();
         components.schemas.insert("ReceiptOrRecord".into(), RefOr::T(Schema::AnyOf(any)));
     }
+    // A way of comparing that has members is told by the name of the one that it has.
+    if let Some(RefOr::T(Schema::OneOf(ways))) = components.schemas.get_mut("Compare") {
+        for way in &mut ways.items {
+            if let RefOr::T(Schema::Object(way)) = way
+                && !way.properties.is_empty()
+            {
+                way.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            }
+        }
+    }
+    let ceiling = app.engine.limits();
+    if let Some(limits) = components.schemas.get("Limits").cloned() {
+        components.schemas.insert("CompileLimits".into(), limits);
+    }
+    for (name, most) in [("Limits", ceiling.run), ("CompileLimits", ceiling.compile)] {
+        let most = serde_json::to_value(LimitRequest::from(most)).unwrap_or_default();
+        if let Some(RefOr::T(Schema::Object(limits))) = components.schemas.get_mut(name) {
+            for (member, limit) in &mut limits.properties {
+                if let (RefOr::T(Schema::Object(limit)), Some(most)) = (limit, most[member].as_u64()) {
+                    limit.maximum = Some(utoipa::Number::UInt(usize::try_from(most).unwrap_or(usize::MAX)));
+                }
+            }
+        }
+    }
     for name in ["SourceCode", "SavedSource"] {
         if let Some(RefOr::T(Schema::Object(source))) = components.schemas.get_mut(name) {
             source.max_length = Some(app.engine.limits().source_chars);
@@ -136,17 +161,18 @@ fn complete_operation(operation: &mut Operation, signs_in: bool, has_keys: bool)
     for parameter in operation.parameters.iter_mut().flatten() {
         if let RefOr::T(parameter) = parameter
             && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
-            && let SchemaType::Array(types) = &mut schema.schema_type
+            && let SchemaType::Array(types) = &schema.schema_type
+            && let [kind, Type::Null] = types.as_slice()
         {
             // One that may be left out is no null.
-            types.retain(|it| *it != Type::Null);
+            schema.schema_type = SchemaType::Type(kind.clone());
         }
     }
     if let Some(RefOr::T(body)) = &mut operation.request_body {
         for content in body.content.values_mut() {
             if let RefOr::T(content) = content
                 && let Some(RefOr::T(Schema::OneOf(one))) = &content.schema
-                && let [_, schema @ RefOr::Ref(_)] = one.items.as_slice()
+                && let [schema @ RefOr::Ref(_), _] = one.items.as_slice()
             {
                 // An optional body is one that may be absent, and no null either.
                 body.required = Some(Required::False);
@@ -298,10 +324,29 @@ pub(crate) struct Argument(String);
 pub(crate) struct Environment(BTreeMap<String, Argument>);
 
 /// A path relative to the entry file.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[schema(min_length = 1, max_length = 255, pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
-#[expect(dead_code, reason = "it describes a value")]
 pub(crate) struct FilePath(String);
+
+/// The files beside the entry file.
+#[derive(Debug, ToSchema)]
+#[schema(max_items = 100)]
+#[expect(dead_code, reason = "it describes a value")]
+pub(crate) struct Files(Vec<File>);
+
+/// A file: its content as text, or as base64 where it isn't UTF-8.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes the choice")]
+pub(crate) enum File {
+    Text { path: FilePath, content: String },
+    Binary { path: FilePath, content_base64: Base64 },
+}
+
+/// Bytes as base64.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(pattern = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$")]
+pub(crate) struct Base64(String);
 
 /// Where an execution stands.
 #[derive(Debug, ToSchema)]
@@ -399,6 +444,11 @@ pub(crate) struct Limits {
     #[schema(minimum = 1)]
     cpu_millis: Option<u32>,
 }
+
+/// As `Limits`, for the compiler.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "it describes the members")]
+pub(crate) struct CompileLimits(#[schema(inline)] Limits);
 
 /// A program, and all it's given.
 #[derive(Debug, ToSchema)]

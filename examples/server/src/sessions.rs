@@ -40,7 +40,7 @@ struct SourceRequest {
     #[schema(value_type = Option<openapi::SavedSource>)]
     source_code: Option<String>,
     /// All other files.
-    #[schema(max_items = 100)]
+    #[schema(value_type = Option<openapi::Files>)]
     files: Option<Vec<FileMember>>,
 }
 
@@ -360,9 +360,13 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
     if text == "*" {
         return Ok(None);
     }
+    // Clients forget the quotes, and what they mean is plain.
+    let bare = text.parse().ok().map(|revision| Ok(Some(Revision(revision))));
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         // A tag that we never gave matches nothing: revisions begin at 1.
         Some(tag) => Ok(Some(Revision(tag.parse().unwrap_or(0)))),
-        None => Err(Problem::invalid(vec![format!("If-Match is {text}: it is a revision in double quotes")])),
+        None => bare.unwrap_or_else(|| {
+            Err(Problem::invalid(vec![format!("If-Match is {text}: it is a revision in double quotes")]))
+        }),
     }
 }
