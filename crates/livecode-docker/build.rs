@@ -27,14 +27,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let package = PathBuf::from(env::var("OUT_DIR")?).join("runner");
     fs::create_dir_all(&package)?;
     let manifest = format!(
-        "[package]\nname = \"livecode-runner\"\nedition = \"2024\"\n[workspace]\n[[bin]]\nname = \"livecode-runner\"\npath = {source:?}\n\
+        "[package]\nname = \"livecode-container-runner\"\nedition = \"2024\"\n[workspace]\n[[bin]]\nname = \"livecode-container-runner\"\npath = {source:?}\n\
          [dependencies]{DEPENDENCIES}\
          [profile.release]\npanic = \"abort\"\nstrip = true\nlto = true\ncodegen-units = 1\nopt-level = \"s\"\n"
     );
     fs::write(package.join("Cargo.toml"), manifest)?;
     let target = env::var("TARGET")?;
     compile(&package, &target)?;
-    let runner = package.join("target").join(&target).join("release/livecode-runner");
+    let runner = package.join("target").join(&target).join("release/livecode-container-runner");
     println!("cargo::rustc-env=LIVECODE_RUNNER={}", runner.display());
     Ok(())
 }
@@ -59,7 +59,7 @@ fn compile(package: &Path, target: &str) -> Result<(), Box<dyn Error>> {
     }
     cargo.env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Crelocation-model=static");
     if !cargo.status()?.success() {
-        return Err("livecode-runner did not compile: it is linked statically, which needs the C library's archive (Debian: \
+        return Err("livecode-container-runner did not compile: it is linked statically, which needs the C library's archive (Debian: \
                     libc6-dev, Fedora: glibc-static) or a musl target"
             .into());
     }

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // The sandbox is gone, or reads this from the container's standard error.
         Err(error) => {
-            writeln!(io::stderr(), "livecode-runner: {error}").ok();
+            writeln!(io::stderr(), "livecode-container-runner: {error}").ok();
             ExitCode::FAILURE
         }
     }
