@@ -254,7 +254,7 @@ return os.path.exists('/tmp/left')
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_sleeps_beyond_the_wall_time() {
-    Attempt::against(&[Layer::WallTime]).limits(wall(1000)).python("time.sleep(2.5); return True").await;
+    Attempt::against(&[Layer::WallTime]).limits(wall(2000)).python("time.sleep(4); return True").await;
 }
 
 /// Woken by a child, where it's still there to be woken.
@@ -263,11 +263,11 @@ async fn who_stops_does_not_stop_the_clock() {
     let source = "
 me = os.getpid()
 if os.fork() == 0:
-    time.sleep(2.5)
+    time.sleep(4)
     os.kill(me, signal.SIGCONT)
     os._exit(0)
 os.kill(me, signal.SIGSTOP)
 return True
 ";
-    Attempt::against(&[Layer::WallTime]).limits(wall(1000)).python(source).await;
+    Attempt::against(&[Layer::WallTime]).limits(wall(2000)).python(source).await;
 }
