@@ -31,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 /// A source to put into a session.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
-struct SourceRequest {
+pub(crate) struct SourceRequest {
     /// The name of a language or one of its aliases; `python` where it isn't said.
     #[schema(value_type = Option<openapi::Language>)]
     language: Option<String>,
@@ -212,7 +212,7 @@ impl From<Session> for Saved {
     path = "/code-sessions/{id}",
     tag = "sessions",
     params(("id" = openapi::Id, Path, description = "The session"), ("If-Match" = Option<String>, Header, description = "The revision that it must still be at, in double quotes", pattern = "^\"[0-9]{1,18}\"$")),
-    request_body = SourceRequest,
+    request_body = openapi::SaveRequest,
     responses(
         (status = 200, description = "Saved; where nothing differs the revision stays", body = Saved),
         (status = 409, description = "The session is closed"),

@@ -19,7 +19,7 @@ use crate::{
     protocol::{Hello, Limits},
     root::during,
     run::in_cgroup,
-    sys::{self, Fork},
+    sys::{self, Fork, PollFd},
     told::{Copied, Settings, Told},
     world::{INSIDE_ID, World, be_init},
     zygote::Zygote,
@@ -311,9 +311,13 @@ impl<'a> Worlds<'a> {
         };
         let ready = mapped.and_then(|()| packets::send(&control, b"g"));
         if let Err(error) = during("map the user namespace", ready) {
-            sys::kill(&pidfd)?;
-            sys::reap(&pidfd)?;
-            return Err(error);
+            let mut polled = [PollFd::readable(&control)];
+            // One that has ended by itself has said why, and will be heard.
+            if sys::poll(&mut polled, Some(0)).is_err() || !polled[0].is_ready() {
+                sys::kill(&pidfd)?;
+                sys::reap(&pidfd)?;
+                return Err(error);
+            }
         }
         Ok((control, pidfd))
     }
