@@ -25,6 +25,7 @@
 mod chart;
 #[path = "sandbox/docker.rs"]
 mod docker;
+mod example;
 mod figures;
 #[path = "sandbox/load.rs"]
 mod load;

@@ -1,4 +1,5 @@
 //! Figures of all benches: what sets them, and what is quoted of them.
+#![allow(dead_code, clippy::allow_attributes, reason = "each bench uses a part of it")]
 
 use std::{env, error::Error, time::Duration};
 

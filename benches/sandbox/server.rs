@@ -1,16 +1,15 @@
 //! Part `server`: hello through the example server, on SQLite.
 
 use std::{
-    env,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
 use crate::{
     Result,
+    example::{self, Running},
     turns::{Entry, HELLO, bare, in_turns},
 };
 
@@ -19,7 +18,7 @@ const REFILL: Duration = Duration::from_millis(60);
 
 pub(crate) fn server(rounds: usize) -> Result<()> {
     println!("{HELLO} by POST /executions?wait_ms=10000, SQLite, one at a time");
-    let Some(program) = program()? else {
+    let Some(program) = example::program()? else {
         println!("  not measured, run it by cargo, which builds the server");
         return Ok(());
     };
@@ -45,49 +44,17 @@ pub(crate) fn server(rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// The server as it's now, built for release.
-fn program() -> Result<Option<std::path::PathBuf>> {
-    let Some(cargo) = env::var_os("CARGO") else {
-        return Ok(None);
-    };
-    let built =
-        Command::new(cargo).args(["build", "--quiet", "--release", "-p", "livecode-server"]).status()?;
-    if !built.success() {
-        return Err("livecode-server can't be built".into());
-    }
-    // target/release/deps/sandbox-…
-    let own = env::current_exe()?;
-    let directory = own.ancestors().nth(2).ok_or("this program is in no target directory")?;
-    Ok(Some(directory.join("livecode-server")))
-}
-
 /// A server and one connection to it, which stays open.
 struct Server {
-    process: Child,
+    _running: Running,
     connection: BufReader<TcpStream>,
     request: String,
-    /// Its database.
-    _directory: tempfile::TempDir,
 }
 
 impl Server {
     fn start(program: &std::path::Path, way: &str) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let mut process = Command::new(program)
-            .current_dir(directory.path())
-            .env_clear()
-            .envs([
-                ("PATH", "/usr/bin:/bin"),
-                ("LISTEN", "127.0.0.1:0"),
-                ("WARM", way),
-                ("RUST_LOG", "error"),
-            ])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().ok_or("no pipe")?).read_line(&mut line)?;
-        let address = line.trim().rsplit_once("//").ok_or("the server doesn't say where it listens")?.1;
-        let address = address.trim_end_matches('/');
+        let running = Running::start(program, &[("WARM", way), ("RUST_LOG", "error")])?;
+        let address = &running.address;
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         let body = format!("{{\"language\":\"python\",\"source_code\":{HELLO:?}}}");
@@ -96,7 +63,7 @@ impl Server {
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        Ok(Self { process, connection: BufReader::new(stream), request, _directory: directory })
+        Ok(Self { _running: running, connection: BufReader::new(stream), request })
     }
 
     fn hello(&mut self) -> Result<()> {
@@ -117,13 +84,5 @@ impl Server {
         self.connection.read_exact(&mut body)?;
         let body = String::from_utf8(body)?;
         if body.contains("\"stdout\":\"hi\\n\"") { Ok(()) } else { Err(format!("{head}{body}").into()) }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Err(error) = self.process.kill().and_then(|()| self.process.wait()) {
-            println!("  the server can't be ended: {error}");
-        }
     }
 }

@@ -10,7 +10,7 @@ use axum::{
     },
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::ready, stream};
 use livecode::{Error, Event, EventKind, ExecutionId, Output, Result, Seq, State, Stdio};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -90,10 +90,20 @@ async fn follow(
                 tracing::warn!(execution = %id, %error, "a follower is cut off");
             }
         })
-        .take_until(async move { shutdown.stopping().await });
+        .take_until({
+            let shutdown = shutdown.clone();
+            async move { shutdown.stopping().await }
+        })
+        .chain(stream::once(async move { shutdown.is_stopping().then(come_back) }).filter_map(ready).map(Ok));
     let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
     let body = Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     Ok(([unbuffered], body).into_response())
+}
+
+/// To a client whose stream ends before its program does. Many may follow: they come back over a second, not all at once.
+fn come_back() -> Message {
+    let wait = Duration::from_millis(fastrand::u64(500..1_500));
+    Message::default().retry(wait).comment("the server is shutting down: connect again")
 }
 
 pub(crate) fn last_event_id(headers: &HeaderMap, resume: Resume) -> Result<Seq, Problem> {

@@ -43,6 +43,10 @@ impl Shutdown {
         self.draining.is_cancelled()
     }
 
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
     /// Returns when answers may not be held back any longer: streams end, waits answer.
     pub(crate) async fn stopping(&self) {
         self.stopping.cancelled().await;

@@ -116,6 +116,7 @@ async fn streams_and_waits_end_with_the_server_though_the_program_runs_on() {
     soon(wait.read_to_string(&mut waited)).await.unwrap();
     assert!(streamed.ends_with("0\r\n\r\n"), "the stream ends whole: {streamed}");
     assert!(!streamed.contains("event: end"), "{streamed}");
+    assert!(streamed.contains("retry: ") && streamed.contains("connect again"), "{streamed}");
     assert!(waited.contains("\"status\":\"RUNNING\""), "{waited}");
     running.serving.await.unwrap().unwrap();
 }

@@ -1,6 +1,9 @@
 //! What processes leave when they're killed or ended, and many of them that share a database.
 
-use std::{collections::HashSet, fs, net::TcpStream, path::Path, process::Command, thread, time::Duration};
+use std::{
+    collections::HashSet, fs, net::TcpStream, path::Path, process::Command, sync::Mutex, thread,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite;
@@ -101,6 +104,56 @@ fn sigterm_finishes_what_runs_and_gives_back_the_rest() {
     let record = server.end(&short);
     assert_eq!((&record["stdout"], &record["attempt"]), (&json!("began\nended\n"), &json!(1)));
     assert_eq!(server.end(&waiting)["stdout"], "later\n");
+}
+
+/// Runs are asked for until the listener is closed; who follows one that goes on is told to come back.
+#[test]
+fn sigterm_under_load_loses_nothing_that_was_accepted_and_sends_followers_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = postgres_server::fresh();
+    let environment = [("DATABASE_URL", database.as_str())];
+    let mut server = Server::start(directory.path(), &environment);
+    let (_, later) = server
+        .post("/executions", &json!({ "language": "python", "source_code": "1", "delay_ms": 3_600_000 }));
+    let events = format!("{}/executions/{}/events", server.url, later["execution_id"].as_str().unwrap());
+    let accepted = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        let follower =
+            scope.spawn(|| agent().get(&events).call().unwrap().body_mut().read_to_string().unwrap());
+        for client in 0..4 {
+            let (accepted, url) = (&accepted, format!("{}/executions", server.url));
+            scope.spawn(move || {
+                for number in 0.. {
+                    let said = format!("{client} {number}");
+                    let Ok(mut response) = agent().post(&url).send_json(python(&format!("print('{said}')")))
+                    else {
+                        return;
+                    };
+                    if response.status() == 202 {
+                        let receipt: Value = response.body_mut().read_json().unwrap();
+                        accepted.lock().unwrap().push((said, receipt));
+                    }
+                }
+            });
+        }
+        until("a load", || accepted.lock().unwrap().len() > 40);
+        Command::new("kill").args(["-TERM", &server.process.id().to_string()]).status().unwrap();
+        assert!(server.process.wait().unwrap().success());
+        let followed = follower.join().unwrap();
+        assert!(followed.contains("event: status") && followed.contains("\nretry: "), "{followed}");
+        assert!(!followed.contains("event: end"), "{followed}");
+    });
+    drop(server);
+
+    let server = Server::start(directory.path(), &environment);
+    for (said, receipt) in accepted.into_inner().unwrap() {
+        let record = server.end(&receipt);
+        assert_eq!(
+            (&record["status"], &record["stdout"]),
+            (&json!("COMPLETED"), &json!(said + "\n")),
+            "{record}"
+        );
+    }
 }
 
 /// Two processes that answer requests and two that run programs, on one database: each run is executed once, and followed
