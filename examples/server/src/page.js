@@ -3,6 +3,7 @@
 
 const SAVE_AFTER_MS = 600;
 const INDENT = "    ";
+const CREDENTIAL = "livecode-credential";
 
 const at = (id) => document.getElementById(id);
 const [language, source, stdin, run, cancel, output, message] = [
@@ -12,29 +13,43 @@ const [language, source, stdin, run, cancel, output, message] = [
 let languages = [];
 let session = null; // the session's id
 let execution = null; // the id of the execution that is being followed
-let events = null; // its EventSource
+let following = null; // what ends following it
 let saveTimer = null;
 let saving = Promise.resolve(); // saves go out one after the other
 
-/** Asks the API; throws its sentence where it refuses. */
-async function api(method, path, body) {
-  const options = { method, headers: {} };
-  if (body !== undefined) {
-    options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
-  }
+/** Asks as whoever has signed in; throws the server's sentence where it refuses. */
+async function ask(path, options) {
+  const credential = sessionStorage.getItem(CREDENTIAL);
+  const headers = { ...options.headers, ...(credential && { Authorization: `Bearer ${credential}` }) };
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers });
   } catch {
     throw new Error("the server can't be reached");
   }
-  const answer = await response.json().catch(() => ({}));
   if (!response.ok) {
-    throw Object.assign(new Error(answer.detail ?? `the server answered ${response.status}`), { status: response.status });
+    const { detail } = await response.json().catch(() => ({}));
+    at("sign-in").hidden = response.status !== 401;
+    throw Object.assign(new Error(detail ?? `the server answered ${response.status}`), { status: response.status });
   }
-  return answer;
+  return response;
 }
+
+/** Asks the API. */
+async function api(method, path, body) {
+  const json = body !== undefined && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  return (await ask(path, { method, ...json })).json();
+}
+
+// Only in this tab, and only as long as it's open.
+at("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(CREDENTIAL, at("credential").value.trim());
+  at("credential").value = "";
+  at("sign-in").hidden = true;
+  say("");
+  if (!session) open().catch((error) => say(error.message));
+});
 
 function say(text) {
   message.textContent = text;
@@ -180,41 +195,66 @@ cancel.addEventListener("click", async () => {
   }
 });
 
-function follow(id) {
+async function follow(id) {
   execution = id;
   cancel.disabled = false;
-  let attempt = 1;
-  events?.close();
-  events = new EventSource(`executions/${id}/events`);
-  events.addEventListener("status", ({ data }) => {
-    const status = JSON.parse(data);
-    // Another attempt begins anew: what the one before wrote is void.
-    if (status.attempt > attempt) {
-      attempt = status.attempt;
-      output.replaceChildren();
+  following?.abort();
+  const { signal } = (following = new AbortController());
+  let [attempt, last, wait] = [1, "0", 1000];
+  const hear = {
+    status(data) {
+      const status = JSON.parse(data);
+      // Another attempt begins anew: what the one before wrote is void.
+      if (status.attempt > attempt) {
+        attempt = status.attempt;
+        output.replaceChildren();
+      }
+      show(status.cancel_requested ? "CANCELLING" : status.status);
+    },
+    stdout: (data) => write("stdout", text(JSON.parse(data))),
+    stderr: (data) => write("stderr", text(JSON.parse(data))),
+    end: (data) => finish(JSON.parse(data)),
+  };
+  for (;;) {
+    try {
+      const response = await ask(`executions/${id}/events`, { headers: { "Last-Event-ID": last }, signal });
+      // Nothing more comes here: the record knows what became of it.
+      if (response.status === 204) return finish(await api("GET", `executions/${id}`));
+      say("");
+      for await (const message of messages(response)) {
+        wait = Number(message.retry ?? wait);
+        last = message.id ?? last;
+        hear[message.event]?.(message.data);
+        if (message.event === "end") return;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.status >= 400 && error.status < 500 && error.status !== 429) {
+        say(error.message);
+        run.disabled = false;
+        cancel.disabled = true;
+        return;
+      }
     }
-    show(status.cancel_requested ? "CANCELLING" : status.status);
-  });
-  for (const stream of ["stdout", "stderr"]) {
-    events.addEventListener(stream, ({ data }) => write(stream, text(JSON.parse(data))));
+    say("the connection is lost, trying again");
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    if (signal.aborted) return;
   }
-  events.addEventListener("end", ({ data }) => {
-    events.close();
-    finish(JSON.parse(data));
-  });
-  events.addEventListener("open", () => say(""));
-  events.addEventListener("error", () => {
-    if (events.readyState !== EventSource.CLOSED) {
-      say("the connection is lost, trying again");
-      return;
+}
+
+/** Server-sent events, each of which has its data on one line here. The browser's own reader of them can't sign in. */
+async function* messages(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const whole = (rest + value).split("\n\n");
+    rest = whole.pop();
+    for (const message of whole) {
+      yield Object.fromEntries(Array.from(message.matchAll(/^(\w+): ?(.*)$/gm), ([, name, value]) => [name, value]));
     }
-    // Nothing more comes here: the record knows what became of it.
-    api("GET", `executions/${id}`).then(finish, (error) => {
-      say(error.message);
-      run.disabled = false;
-      cancel.disabled = true;
-    });
-  });
+  }
 }
 
 function text({ text, base64 }) {
