@@ -15,7 +15,7 @@ use tower_http::cors::CorsLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    Auth, batch, events, executions,
+    Auth, batch, debug, events, executions,
     extract::MAX_BODY_BYTES,
     health, jobs, languages,
     languages::Toolchains,
@@ -38,6 +38,7 @@ pub struct App {
     pub(crate) auth: Arc<Auth>,
     pub(crate) origins: Vec<HeaderValue>,
     pub(crate) watched: Watched,
+    pub(crate) has_debug_routes: bool,
 }
 
 impl App {
@@ -55,6 +56,7 @@ impl App {
             auth: Arc::default(),
             origins: Vec::new(),
             watched: Watched::default(),
+            has_debug_routes: false,
         }
     }
 
@@ -79,6 +81,13 @@ impl App {
         self
     }
 
+    /// The same, telling administrators of its internals under `/debug` where `on`.
+    #[must_use]
+    pub fn debug_routes(mut self, on: bool) -> Self {
+        self.has_debug_routes = on;
+        self
+    }
+
     /// The same, calling store and queue so where their health is told.
     #[must_use]
     pub fn backends(mut self, names: [&'static str; 2]) -> Self {
@@ -96,7 +105,10 @@ impl App {
 pub fn app(state: App) -> Router {
     let (api, description) = api().split_for_parts();
     let description = openapi::complete(description, &state);
-    let api = api.merge(openapi::routes(&description)).merge(page::routes());
+    let mut api = api.merge(openapi::routes(&description)).merge(page::routes());
+    if state.has_debug_routes {
+        api = api.merge(debug::routes());
+    }
     finish(api, state).merge(openapi::viewer(description))
 }
 

@@ -31,6 +31,10 @@ pub struct Config {
     #[arg(long, env, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub allow_anonymous: bool,
 
+    /// Tell administrators of this process's internals at /debug/state, which else isn't there
+    #[arg(long, env, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub debug_routes: bool,
+
     /// How callers are known: none (they aren't), keys:FILE (API keys, which the subcommand keys makes) or jwt:FILE (tokens, signed
     /// by a secret of at least 32 bytes, or by the keys of a JWKS: RS256, EdDSA, HS256). Files are read again when they change
     #[arg(long, env, default_value = "none")]

@@ -10,6 +10,7 @@ mod app;
 mod auth;
 mod batch;
 mod config;
+mod debug;
 mod events;
 mod executions;
 mod extract;

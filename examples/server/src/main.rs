@@ -93,7 +93,8 @@ async fn run(config: &Config) -> Result<()> {
         .backends(config.backends()?)
         .auth(auth)
         .origins(config.allowed_origins()?)
-        .watching(watched.clone());
+        .watching(watched.clone())
+        .debug_routes(config.debug_routes);
     let listener = listen(config).await?;
     let router = match config.role {
         Role::All | Role::Api => app(state.clone()),

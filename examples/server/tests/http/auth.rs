@@ -367,3 +367,29 @@ async fn pages_of_named_origins_may_ask() {
     assert_eq!((answer.header("x-frame-options"), answer.header("referrer-policy")), ("DENY", "no-referrer"));
     assert!(answer.header("content-security-policy").starts_with("default-src 'none'"));
 }
+
+#[tokio::test]
+async fn internals_are_told_where_that_is_switched_on_to_administrators_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.json");
+    let file = KeyFile::new(&path);
+    let [alice, root] = [("alice", KeyRole::User), ("root", KeyRole::Admin)]
+        .map(|(owner, role)| file.create(Owner::new(owner).unwrap(), role).unwrap());
+    let server = |debug_routes| {
+        let auth = configured(&["--auth", &format!("keys:{}", path.display())]).unwrap();
+        Setup { auth, debug_routes, ..Setup::default() }.start()
+    };
+    let [off, on] = [false, true].map(server);
+    let ask = async |server: &Server, key: &str| {
+        server.send(request(Method::GET, "/debug/state", &[("x-api-key", key)], None)).await
+    };
+    assert_eq!(ask(&off, &root).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(on.get("/debug/state").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&on, &alice).await.status, StatusCode::FORBIDDEN);
+    let told = ask(&on, &root).await;
+    assert_eq!((told.status, told.text("store")), (StatusCode::OK, "memory".into()));
+    let told = told.json().to_string();
+    assert!(!told.contains("keys.json") && !told.contains(&root), "{told}");
+    let description = on.get("/openapi.json").await.json();
+    assert!(!description.to_string().contains("/debug"));
+}

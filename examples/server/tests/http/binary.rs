@@ -49,6 +49,7 @@ async fn help_lists_every_variable_with_its_default() {
         ("LEASE_MS", "[default: 15000]"),
         ("RETAIN_DAYS", "(default: forever)"),
         ("ALLOW_ANONYMOUS", ""),
+        ("DEBUG_ROUTES", ""),
         ("LANGUAGES", ""),
         ("LOG_FORMAT", "[default: text]"),
     ] {

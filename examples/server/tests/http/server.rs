@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) auth: Auth,
     /// Whose pages may ask.
     pub(crate) origins: Vec<HeaderValue>,
+    /// Whether internals are told.
+    pub(crate) debug_routes: bool,
 }
 
 impl Default for Setup {
@@ -45,6 +47,7 @@ impl Default for Setup {
             worker: true,
             auth: Auth::default(),
             origins: Vec::new(),
+            debug_routes: false,
         }
     }
 }
@@ -64,7 +67,10 @@ impl Setup {
             let draining = shutdown.draining();
             tokio::spawn(async move { worker.run(draining).await });
         }
-        let state = App::new(engine, Some(runner), shutdown.clone()).auth(self.auth).origins(self.origins);
+        let state = App::new(engine, Some(runner), shutdown.clone())
+            .auth(self.auth)
+            .origins(self.origins)
+            .debug_routes(self.debug_routes);
         Server { router: app(state), fake, shutdown }
     }
 }
