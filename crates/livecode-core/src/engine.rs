@@ -1,23 +1,24 @@
 //! What a service calls where requests come in: sessions, run, wait, follow, cancel. Does nothing in the background.
 
 mod accept;
+mod quota;
 
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use self::accept::Look;
 pub use self::accept::{Accepted, RunOptions};
+use self::{accept::Look, quota::Doors};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
     Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId,
-    ExecutionSpec, Follow, Languages, ListQuery, Owner, PageStart, PruneQuery, Queue, QueueStats, Result,
-    Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
-    metrics,
+    ExecutionSpec, Follow, Languages, ListQuery, Owner, PageStart, PruneQuery, Queue, QueueStats, Quota,
+    Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store,
+    SystemClock, metrics,
 };
 
 /// How often a change is tried anew when somebody else changed the same record first.
@@ -55,6 +56,9 @@ pub struct Engine {
     owner: Option<Owner>,
     /// Whether others' records exist all the same.
     sees_all: bool,
+    /// What may be run through this view, and by whom where it has no owner.
+    quota: Quota,
+    caller: Arc<str>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +70,7 @@ struct Parts {
     ceiling: Ceiling,
     max_queued: Option<u64>,
     look: Arc<Mutex<Option<Look>>>,
+    doors: Arc<Doors>,
 }
 
 /// A change to a session's source: what is absent stays as it is, in a new session as the language has it.
@@ -93,9 +98,12 @@ impl Engine {
                 ceiling: Ceiling::default(),
                 max_queued: None,
                 look: Arc::default(),
+                doors: Arc::default(),
             }),
             owner: None,
             sees_all: true,
+            quota: Quota::default(),
+            caller: Arc::default(),
         }
     }
 
@@ -132,7 +140,7 @@ impl Engine {
     /// A view through which only `owner`'s records exist, and what is made is `owner`'s.
     #[must_use]
     pub fn for_owner(&self, owner: Owner) -> Self {
-        Self { parts: self.parts.clone(), owner: Some(owner), sees_all: false }
+        Self { owner: Some(owner), sees_all: false, ..self.clone() }
     }
 
     /// A view through which all records exist, and what is made is `owner`'s; what is run in another's session is that one's.
@@ -152,7 +160,7 @@ impl Engine {
     /// ```
     #[must_use]
     pub fn for_admin(&self, owner: Owner) -> Self {
-        Self { parts: self.parts.clone(), owner: Some(owner), sees_all: true }
+        Self { owner: Some(owner), sees_all: true, ..self.clone() }
     }
 
     /// The languages that requests may name.

@@ -63,6 +63,7 @@ impl Verdict {
                 | ErrorKind::Conflict
                 | ErrorKind::PreconditionFailed
                 | ErrorKind::QueueFull
+                | ErrorKind::RateLimited
                 | ErrorKind::Unsupported => None,
             },
             Self::Ended(_) | Self::Lost | Self::GivenBack => None,
@@ -215,7 +216,9 @@ impl Shift {
                 return Err(match failed.kind() {
                     // Whoever removed the record wants nothing of it.
                     ErrorKind::NotFound => Parting::Done,
-                    ErrorKind::Unavailable | ErrorKind::QueueFull => Parting::Release,
+                    ErrorKind::Unavailable | ErrorKind::QueueFull | ErrorKind::RateLimited => {
+                        Parting::Release
+                    }
                     ErrorKind::InvalidArgument
                     | ErrorKind::Conflict
                     | ErrorKind::PreconditionFailed
