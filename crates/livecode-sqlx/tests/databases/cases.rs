@@ -13,7 +13,7 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, future::join_all};
 use livecode_core::{
     Change, Clock, ErrorKind, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job,
-    ListQuery, Outcome, Output, Owner, PruneQuery, Queue, Seq, Session, Source, State, Stdio, Store,
+    ListQuery, Outcome, Output, Owner, PruneQuery, Queue, Quota, Seq, Session, Source, State, Stdio, Store,
     SystemClock, Termination,
 };
 
@@ -343,6 +343,20 @@ pub(crate) async fn what_is_pruned_leaves_no_row_behind<P: Place>(place: P) {
         .await
         .unwrap();
     assert_eq!(rows, 0);
+}
+
+pub(crate) async fn tallies_that_say_nothing_go_when_others_come<P: Place>(place: P) {
+    let store = place.open_store_alone().await;
+    let (quota, now) = (Quota::default(), SystemClock.now());
+    let later = now.saturating_add(Duration::from_secs(24 * 60 * 60 + 60));
+    for (name, moment, left) in [("old", now, 5), ("new", later, 5), ("newer", later, 10)] {
+        for n in 0..5 {
+            assert_eq!(store.admit(&format!("{name} {n}"), &quota, moment).await.unwrap(), None);
+        }
+        assert_eq!(place.by_hand("SELECT count(*) FROM tally").await.unwrap(), left, "{name}");
+    }
+    let old = place.by_hand("SELECT count(*) FROM tally WHERE who LIKE 'old%'").await.unwrap();
+    assert_eq!(old, 0);
 }
 
 pub(crate) async fn a_long_log_is_read_whole_from_anywhere<P: Place>(place: P) {
