@@ -56,6 +56,7 @@ pub struct Engine {
     owner: Option<Owner>,
     /// Whether others' records exist all the same.
     sees_all: bool,
+    ceiling: Ceiling,
     /// What may be run through this view, and by whom where it has no owner.
     quota: Quota,
     caller: Arc<str>,
@@ -67,7 +68,6 @@ struct Parts {
     queue: Arc<dyn Queue>,
     clock: Arc<dyn Clock>,
     languages: Languages,
-    ceiling: Ceiling,
     max_queued: Option<u64>,
     look: Arc<Mutex<Option<Look>>>,
     doors: Arc<Doors>,
@@ -95,13 +95,13 @@ impl Engine {
                 queue,
                 clock: Arc::new(SystemClock),
                 languages: Languages::builtin(),
-                ceiling: Ceiling::default(),
                 max_queued: None,
                 look: Arc::default(),
                 doors: Arc::default(),
             }),
             owner: None,
             sees_all: true,
+            ceiling: Ceiling::default(),
             quota: Quota::default(),
             caller: Arc::default(),
         }
@@ -121,7 +121,7 @@ impl Engine {
     /// The same with this ceiling, which is the default of every limit as well.
     #[must_use]
     pub fn ceiling(self, ceiling: Ceiling) -> Self {
-        self.with(|parts| parts.ceiling = ceiling)
+        Self { ceiling, ..self }
     }
 
     /// The same with this clock.
@@ -170,7 +170,7 @@ impl Engine {
 
     /// The most that requests may ask for.
     pub fn limits(&self) -> &Ceiling {
-        &self.parts.ceiling
+        &self.ceiling
     }
 
     /// Makes a session. [`Edit::if_revision`] has no meaning here.
@@ -432,7 +432,7 @@ impl Engine {
     fn edited(&self, source: &Source, edit: Edit) -> Result<Source> {
         let language = self.parts.languages.get(edit.language.as_deref().unwrap_or(&source.language))?;
         let source_code = edit.source_code.unwrap_or_else(|| source.source_code.clone());
-        self.parts.ceiling.check_source(&source_code)?;
+        self.ceiling.check_source(&source_code)?;
         let files = edit.files.unwrap_or_else(|| source.files.clone());
         SourceFile::check_all(&files, &language.file_name)?;
         ExecutionSpec::check_total(&source_code, &files, 0)?;

@@ -221,6 +221,9 @@ fn complete_operation(operation: &mut Operation, signs_in: bool, has_keys: bool)
             && status.starts_with(['4', '5'])
         {
             *response = problem(std::mem::take(&mut response.description));
+            if ["429", "503"].contains(&status.as_str()) {
+                response.headers.insert("Retry-After".into(), RefOr::T(problem::retry_after()));
+            }
         }
     }
 }

@@ -170,7 +170,7 @@ impl Engine {
             return Err(Error::invalid("the delay is longer than 24 hours: send the request later"));
         }
         let asked = (spec.limits, spec.compile_limits);
-        spec = spec.complete(&self.parts.languages, &self.parts.ceiling)?;
+        spec = spec.complete(&self.parts.languages, &self.ceiling)?;
         self.require_room().await?;
         let mut execution = Execution::new(Owner::anonymous(), spec.language.clone(), self.parts.clock.now());
         execution.idempotency_key = options.idempotency_key;
