@@ -141,7 +141,7 @@ pub async fn open_executions_are_counted(store: Arc<dyn Store>) {
     let session = SessionId::generate(at(0));
     let of_alice = || Execution { owner: owner("alice"), ..execution() };
     let mut made =
-        vec![of_alice(), Execution { session_id: Some(session), ..of_alice() }, of_alice(), of_alice()];
+        [of_alice(), Execution { session_id: Some(session), ..of_alice() }, of_alice(), of_alice()];
     let of_nobody = Execution { session_id: Some(session), ..execution() };
     for execution in made.iter().chain([&of_nobody]) {
         store.insert(execution, &spec()).await.unwrap();
