@@ -4,7 +4,6 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
 use livecode_core::{
     Accepted, Ceiling, Clock, Edit, Engine, Error, ErrorKind, Execution, ExecutionSpec, LimitRequest, Limits,
     MemoryQueue, MemoryStore, Owner, Quota, Rate, Refusal, Result, RunOptions, SystemClock, Tally, Timestamp,
@@ -145,18 +144,6 @@ async fn one_that_is_open_must_end_before_the_next() {
     let both = alice.with_quota(Quota { rate: rate(1, 1).rate, ..open(2) }, "");
     limited(run(&both).await);
     run(&alice.with_quota(rate(1, 1), "")).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_concurrent_requests_as_many_are_open_as_may() {
-    let World { engine, .. } = world();
-    let alice = engine.for_owner(owner("alice")).with_quota(open(7), "");
-    let asked = (0..50).map(|_| {
-        let alice = alice.clone();
-        tokio::spawn(async move { run(&alice).await })
-    });
-    let accepted = join_all(asked).await.into_iter().filter(|run| run.as_ref().unwrap().is_ok()).count();
-    assert_eq!(accepted, 7);
 }
 
 #[tokio::test]
