@@ -189,6 +189,7 @@ fn complete_operation(operation: &mut Operation, signs_in: bool, has_keys: bool)
         refusals.insert("400", "Malformed, or beyond a limit: `details` names everything that is wrong");
     }
     if operation.request_body.is_some() {
+        refusals.insert("408", "The body did not come in time");
         refusals.insert("413", "The body is too large");
         refusals.insert("415", "The body is not JSON");
     }

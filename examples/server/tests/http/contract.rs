@@ -1,11 +1,13 @@
 //! What the description promises, route by route: a route that is new can't be forgotten here.
 
-use std::{collections::BTreeSet, fs, sync::Arc};
+use std::{collections::BTreeSet, convert::Infallible, fs, sync::Arc};
 
 use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
 };
+use bytes::Bytes;
+use futures_util::stream;
 use livecode::{ErrorKind, Owner};
 use livecode_server::{Bounds, KeyRole, serve};
 use serde_json::{Value, json};
@@ -175,6 +177,13 @@ async fn provoke(method: &Method, path: &str, status: &str) -> Option<Answer> {
             let answer = server.send(request(method.clone(), &to, &[], usual)).await;
             assert_ne!(answer.header("retry-after"), "", "{answer:?}");
             return Some(answer);
+        }
+        "408" => {
+            let mut request = request(method.clone(), &filled(path, UNKNOWN, UNKNOWN), &[], None);
+            request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            request.extensions_mut().insert(Bounds { body_timeout_ms: 1, ..Bounds::default() });
+            *request.body_mut() = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+            return Some(Server::start().send(request).await);
         }
         "401" => {
             return Some(

@@ -182,7 +182,7 @@ async fn a_tier_is_what_its_keys_may_ask_for() {
     let file = written(
         &directory,
         "[tiers.pro]\nburst = 3\n[tiers.free]\nruns_per_minute = 1\nlimits = { wall_time_ms = 2000 }\n\
-         [tiers.any]\nruns_per_minute = 0\n",
+         [tiers.any]\nruns_per_minute = 0\n[tiers.default]\nburst = 4\n",
     );
     let keys = KeyFile::new(directory.path().join("keys.json"));
     let key = |owner: &str, tier| keys.create_in(tier, Owner::new(owner).unwrap(), KeyRole::User).unwrap();
@@ -204,7 +204,7 @@ async fn a_tier_is_what_its_keys_may_ask_for() {
         let bearer = format!("Bearer {key}");
         server.send(request(Method::POST, "/executions", &[("authorization", &bearer)], Some(body))).await
     };
-    for (key, burst) in [(&pro, 3), (&free, 2), (&none, 2)] {
+    for (key, burst) in [(&pro, 3), (&free, 2), (&none, 4)] {
         for _ in 0..burst {
             assert_eq!(run(key, program()).await.status, StatusCode::ACCEPTED);
         }
