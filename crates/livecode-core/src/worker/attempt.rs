@@ -56,16 +56,9 @@ impl Verdict {
     /// A failure that other programs may meet as well.
     fn failure_of_all(self) -> Option<Error> {
         match self {
-            Self::Failed(error) => match error.kind() {
-                ErrorKind::Unavailable | ErrorKind::Internal => Some(error),
-                ErrorKind::InvalidArgument
-                | ErrorKind::NotFound
-                | ErrorKind::Conflict
-                | ErrorKind::PreconditionFailed
-                | ErrorKind::QueueFull
-                | ErrorKind::RateLimited
-                | ErrorKind::Unsupported => None,
-            },
+            Self::Failed(error) => {
+                matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal).then_some(error)
+            }
             Self::Ended(_) | Self::Lost | Self::GivenBack => None,
         }
     }
