@@ -1,23 +1,24 @@
 //! What a service calls where requests come in: sessions, run, wait, follow, cancel. Does nothing in the background.
 
 mod accept;
+mod quota;
 
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use self::accept::Look;
 pub use self::accept::{Accepted, RunOptions};
+use self::{accept::Look, quota::Doors};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
     Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId,
-    ExecutionSpec, Follow, Languages, ListQuery, Owner, PageStart, PruneQuery, Queue, QueueStats, Result,
-    Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store, SystemClock,
-    metrics,
+    ExecutionSpec, Follow, Languages, ListQuery, Owner, PageStart, PruneQuery, Queue, QueueStats, Quota,
+    Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store,
+    SystemClock, metrics,
 };
 
 /// How often a change is tried anew when somebody else changed the same record first.
@@ -55,6 +56,10 @@ pub struct Engine {
     owner: Option<Owner>,
     /// Whether others' records exist all the same.
     sees_all: bool,
+    ceiling: Ceiling,
+    /// What may be run through this view, and by whom where it has no owner.
+    quota: Quota,
+    caller: Arc<str>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,9 +68,9 @@ struct Parts {
     queue: Arc<dyn Queue>,
     clock: Arc<dyn Clock>,
     languages: Languages,
-    ceiling: Ceiling,
     max_queued: Option<u64>,
     look: Arc<Mutex<Option<Look>>>,
+    doors: Arc<Doors>,
 }
 
 /// A change to a session's source: what is absent stays as it is, in a new session as the language has it.
@@ -90,12 +95,15 @@ impl Engine {
                 queue,
                 clock: Arc::new(SystemClock),
                 languages: Languages::builtin(),
-                ceiling: Ceiling::default(),
                 max_queued: None,
                 look: Arc::default(),
+                doors: Arc::default(),
             }),
             owner: None,
             sees_all: true,
+            ceiling: Ceiling::default(),
+            quota: Quota::default(),
+            caller: Arc::default(),
         }
     }
 
@@ -113,7 +121,7 @@ impl Engine {
     /// The same with this ceiling, which is the default of every limit as well.
     #[must_use]
     pub fn ceiling(self, ceiling: Ceiling) -> Self {
-        self.with(|parts| parts.ceiling = ceiling)
+        Self { ceiling, ..self }
     }
 
     /// The same with this clock.
@@ -132,7 +140,7 @@ impl Engine {
     /// A view through which only `owner`'s records exist, and what is made is `owner`'s.
     #[must_use]
     pub fn for_owner(&self, owner: Owner) -> Self {
-        Self { parts: self.parts.clone(), owner: Some(owner), sees_all: false }
+        Self { owner: Some(owner), sees_all: false, ..self.clone() }
     }
 
     /// A view through which all records exist, and what is made is `owner`'s; what is run in another's session is that one's.
@@ -152,7 +160,7 @@ impl Engine {
     /// ```
     #[must_use]
     pub fn for_admin(&self, owner: Owner) -> Self {
-        Self { parts: self.parts.clone(), owner: Some(owner), sees_all: true }
+        Self { owner: Some(owner), sees_all: true, ..self.clone() }
     }
 
     /// The languages that requests may name.
@@ -162,7 +170,7 @@ impl Engine {
 
     /// The most that requests may ask for.
     pub fn limits(&self) -> &Ceiling {
-        &self.parts.ceiling
+        &self.ceiling
     }
 
     /// Makes a session. [`Edit::if_revision`] has no meaning here.
@@ -424,7 +432,7 @@ impl Engine {
     fn edited(&self, source: &Source, edit: Edit) -> Result<Source> {
         let language = self.parts.languages.get(edit.language.as_deref().unwrap_or(&source.language))?;
         let source_code = edit.source_code.unwrap_or_else(|| source.source_code.clone());
-        self.parts.ceiling.check_source(&source_code)?;
+        self.ceiling.check_source(&source_code)?;
         let files = edit.files.unwrap_or_else(|| source.files.clone());
         SourceFile::check_all(&files, &language.file_name)?;
         ExecutionSpec::check_total(&source_code, &files, 0)?;

@@ -1,6 +1,6 @@
 //! The one error type. A program's failure is an [`Outcome`](crate::Outcome), never an `Error`.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 /// What this crate and every backend return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -19,6 +19,8 @@ pub enum ErrorKind {
     PreconditionFailed,
     /// The queue holds as many jobs as it may. Temporary.
     QueueFull,
+    /// The caller asks for more than its [`Quota`](crate::Quota): [`Error::retry_after`] says when to come back. Temporary.
+    RateLimited,
     /// A part (database, queue, engine of containers) can't be reached or is overloaded. Temporary.
     Unavailable,
     /// What was asked for can't be enforced or isn't installed on this machine; the message says how to get it.
@@ -31,7 +33,7 @@ impl ErrorKind {
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_temporary(self) -> bool {
         match self {
-            Self::QueueFull | Self::Unavailable => true,
+            Self::QueueFull | Self::RateLimited | Self::Unavailable => true,
             Self::InvalidArgument
             | Self::NotFound
             | Self::Conflict
@@ -58,12 +60,13 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    retry_after: Option<Duration>,
 }
 
 impl Error {
     /// An error that names the thing, the reason and the remedy in one lowercase fragment.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), source: None }))
+        Self(Box::new(Inner { kind, message: message.into(), source: None, retry_after: None }))
     }
 
     /// Adds what caused it; [`Display`](fmt::Display) shows it after a colon.
@@ -71,6 +74,27 @@ impl Error {
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// Adds how long the caller should wait before it asks again.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// How long to wait before asking again, where that is known.
+    ///
+    /// ```
+    /// use livecode_core::{Error, ErrorKind};
+    /// use std::time::Duration;
+    ///
+    /// let wait = Duration::from_secs(3);
+    /// let error = Error::new(ErrorKind::RateLimited, "too many runs").with_retry_after(wait);
+    /// assert_eq!(error.retry_after(), Some(wait));
+    /// ```
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// What to branch on.

@@ -23,6 +23,7 @@ pub mod memory;
 mod metrics;
 mod outcome;
 mod queue;
+mod quota;
 mod runner;
 mod sandbox;
 mod session;
@@ -48,6 +49,7 @@ pub use self::{
     metrics::describe_metrics,
     outcome::{CollectedFile, ErrorType, Outcome, Termination, Usage},
     queue::{Job, Lease, Queue, QueueStats},
+    quota::{Quota, Rate, Refusal, Tally},
     runner::{Overflow, Run, Runner},
     sandbox::{Capabilities, Io, Program, Sandbox, Step},
     session::{Revision, RevisionHead, Session, SessionRevision, SessionStatus, Source},

@@ -110,6 +110,7 @@ pub(crate) fn sandbox_error(kind: ErrorKind) {
         ErrorKind::Conflict => "conflict",
         ErrorKind::PreconditionFailed => "precondition_failed",
         ErrorKind::QueueFull => "queue_full",
+        ErrorKind::RateLimited => "rate_limited",
         ErrorKind::Unavailable => "unavailable",
         ErrorKind::Unsupported => "unsupported",
         ErrorKind::Internal => "internal",

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::{
-    Event, Execution, ExecutionId, ExecutionSpec, Input, Output, Owner, Result, Revision, RevisionHead, Seq,
-    Session, SessionId, SessionRevision, Timestamp,
+    Event, Execution, ExecutionId, ExecutionSpec, Input, Output, Owner, Quota, Refusal, Result, Revision,
+    RevisionHead, Seq, Session, SessionId, SessionRevision, Timestamp,
 };
 
 /// What became of [`Store::insert`].
@@ -191,4 +191,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// however long the history, and holds up no other call for longer than deleting them does. Sessions and their revisions
     /// stay. Who is reading a log while it's deleted gets `NotFound`, or its end without what is gone.
     async fn prune(&self, query: &PruneQuery) -> Result<Pruned>;
+
+    /// How many executions of this owner are queued or running, of this session alone where one is named; it counts to `most` and no
+    /// further. Takes as long as looking at all that are open, however long the history.
+    async fn count_open(&self, owner: &Owner, session: Option<SessionId>, most: u64) -> Result<u64>;
+
+    /// Counts one run of `who` at `now`, by [`Tally::admit`](crate::Tally::admit): none where it's counted, else why it isn't, and then nothing
+    /// has changed. Concurrent calls count one after the other, in whatever processes. `who` is at most 300 bytes without NUL and
+    /// stands for whom the caller counts apart. What was counted may be lost in a crash or a power cut, as far as it was counted in
+    /// the last second. For each new `who` a few tallies that say nothing any more are deleted.
+    async fn admit(&self, who: &str, quota: &Quota, now: Timestamp) -> Result<Option<Refusal>>;
 }

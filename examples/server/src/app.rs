@@ -25,6 +25,8 @@ use crate::{
     request,
     serve::Shutdown,
     sessions, socket,
+    streams::Streams,
+    tiers::{Tier, Tiers},
 };
 
 /// What all handlers share. Cheap to clone.
@@ -39,6 +41,8 @@ pub struct App {
     pub(crate) origins: Vec<HeaderValue>,
     pub(crate) watched: Watched,
     pub(crate) has_debug_routes: bool,
+    pub(crate) streams: Streams,
+    pub(crate) tiers: Arc<Tiers>,
 }
 
 impl App {
@@ -57,7 +61,25 @@ impl App {
             origins: Vec::new(),
             watched: Watched::default(),
             has_debug_routes: false,
+            streams: Streams::default(),
+            tiers: Arc::default(),
         }
+    }
+
+    /// The same for callers who may ask for so much.
+    #[must_use]
+    pub fn tiers(mut self, tiers: Tiers) -> Self {
+        self.tiers = Arc::new(tiers);
+        self
+    }
+
+    /// The same as the tier of that name sees it, for whom `who` stands, and `caller` where nobody is known.
+    pub(crate) fn within(mut self, tier: Option<&str>, who: &str, caller: &str) -> Result<Self, Problem> {
+        if let Some(Tier { quota, open_streams, ceiling }) = self.tiers.get(tier)? {
+            self.streams = self.streams.of(who, *open_streams);
+            self.engine = self.engine.with_quota(*quota, caller).ceiling(*ceiling);
+        }
+        Ok(self)
     }
 
     /// The same for callers who are known in this way.

@@ -59,7 +59,7 @@ struct BatchEntry {
     path = "/executions/batch",
     tag = "executions",
     request_body = BatchRequest,
-    responses((status = 207, description = "What became of each, in their order", body = Vec<BatchEntry>)),
+    responses((status = 207, description = "What became of each, in their order: each is a run that counts", body = Vec<BatchEntry>)),
 )]
 async fn run_batch(
     Caller(app): Caller,

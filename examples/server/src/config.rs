@@ -11,7 +11,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::BoolishValueParser
 use livecode::{Ceiling, CompileCache, Error, Languages, Limits, Owner, Result, process::Warm};
 use url::Url;
 
-use crate::{auth, images, warm};
+use crate::{auth, connections::Bounds, images, tiers::Allowance, warm};
 
 /// The HTTP API and the worker of livecode in one process.
 ///
@@ -133,6 +133,14 @@ pub struct Config {
     #[arg(long, env, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_queued: u64,
 
+    /// What each caller may ask for.
+    #[command(flatten)]
+    pub allowance: Allowance,
+
+    /// What is asked of clients' connections.
+    #[command(flatten)]
+    pub bounds: Bounds,
+
     /// How often a run is tried where we fail; a program that fails is never tried again
     #[arg(long, env, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_attempts: u32,
@@ -186,8 +194,12 @@ pub enum KeysAction {
         /// What they may do: user, or admin, who sees everybody's records and the metrics
         #[arg(long, value_enum, default_value = "user")]
         role: auth::Role,
+
+        /// How much they may ask for: a tier of the server's TIERS (default: the tier `default`)
+        #[arg(long)]
+        tier: Option<String>,
     },
-    /// Print id, role, time and owner of each key
+    /// Print id, role, time, owner and tier of each key
     List,
     /// Make a key worthless
     Revoke {

@@ -58,6 +58,7 @@ pub(crate) struct Resume {
     responses(
         (status = 200, description = "The stream", body = openapi::StreamEvent, content_type = "text/event-stream"),
         (status = 204, description = "The caller has seen the end"),
+        (status = 429, description = "Too many streams: Retry-After says when to come back"),
     ),
 )]
 async fn follow(
@@ -78,7 +79,7 @@ async fn follow(
         }
     }
     let shutdown = app.shutdown.clone();
-    let open = OpenStream::begin();
+    let open = (app.streams.open()?, OpenStream::begin());
     let messages = stream::iter(first)
         .chain(events)
         .then(move |event| message(app.clone(), event))

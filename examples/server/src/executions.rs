@@ -27,6 +27,7 @@ use crate::{
     record::{Record, record},
     request,
     sessions::{FileMember, files},
+    streams::Held,
 };
 
 /// The longest that an answer may be held back, in milliseconds.
@@ -185,6 +186,7 @@ impl Wait {
         (status = 202, description = "Accepted: it will run and reach its end", body = Receipt),
         (status = 200, description = "With a key that was used before: that execution; with wait_ms: the finished record", body = openapi::ReceiptOrRecord),
         (status = 409, description = "The session is closed, or the key was used for a different program"),
+        (status = 429, description = "Too many runs, or with wait_ms too many streams: Retry-After says when to come back"),
     ),
 )]
 async fn run_session(
@@ -196,6 +198,7 @@ async fn run_session(
 ) -> Result<Response, Problem> {
     app.shutdown.refuse_while_draining()?;
     let wait = wait.or(body.wait_ms)?;
+    let _held = hold(&app, wait)?;
     let options = body.options(&headers)?;
     let edit = Edit {
         language: body.language.take(),
@@ -220,6 +223,7 @@ async fn run_session(
         (status = 202, description = "Accepted: it will run and reach its end", body = Receipt),
         (status = 200, description = "With a key that was used before: that execution; with wait_ms: the finished record", body = openapi::ReceiptOrRecord),
         (status = 409, description = "The key was used for a different program"),
+        (status = 429, description = "Too many runs, or with wait_ms too many streams: Retry-After says when to come back"),
     ),
 )]
 async fn run_program(
@@ -230,6 +234,7 @@ async fn run_program(
 ) -> Result<Response, Problem> {
     app.shutdown.refuse_while_draining()?;
     let wait = wait.or(body.wait_ms)?;
+    let _held = hold(&app, wait)?;
     let options = body.options(&headers)?;
     let accepted = app.engine.run(body.program(&headers)?, options).await?;
     Ok(answer(&app, accepted, wait).await)
@@ -259,6 +264,11 @@ impl From<Execution> for Receipt {
             revision: execution.revision,
         }
     }
+}
+
+/// What is held open for so long; nothing where it isn't.
+fn hold(app: &App, wait: Duration) -> Result<Option<Held>, Problem> {
+    (!wait.is_zero()).then(|| app.streams.open()).transpose()
 }
 
 /// 200 with the whole record where it was waited for and has ended; else a receipt.
@@ -299,14 +309,19 @@ async fn wait_for(app: &App, id: ExecutionId, wait: Duration) -> Result<Executio
     path = "/executions/{id}",
     tag = "executions",
     params(("id" = openapi::Id, Path, description = "The execution"), Wait),
-    responses((status = 200, description = "The record; with wait_ms as soon as it has ended, or when the time is up", body = Record)),
+    responses(
+        (status = 200, description = "The record; with wait_ms as soon as it has ended, or when the time is up", body = Record),
+        (status = 429, description = "With wait_ms, too many streams: Retry-After says when to come back"),
+    ),
 )]
 async fn read(
     Caller(app): Caller,
     Id(id): Id<ExecutionId>,
     Params(wait): Params<Wait>,
 ) -> Result<Json<Record>, Problem> {
-    let execution = wait_for(&app, id, wait.or(None)?).await?;
+    let wait = wait.or(None)?;
+    let _held = hold(&app, wait)?;
+    let execution = wait_for(&app, id, wait).await?;
     Ok(Json(record(&app, execution).await?))
 }
 
@@ -418,6 +433,7 @@ async fn history_by_its_other_name(
         (status = 202, description = "Accepted: it will run and reach its end", body = Receipt),
         (status = 200, description = "With a key that was used before: that execution; with wait_ms: the finished record", body = openapi::ReceiptOrRecord),
         (status = 409, description = "The session is closed, or the key was used for a different program"),
+        (status = 429, description = "Too many runs, or with wait_ms too many streams: Retry-After says when to come back"),
     ),
 )]
 async fn run_session_by_its_other_name(

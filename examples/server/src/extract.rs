@@ -11,8 +11,9 @@ use axum::{
 use livecode::{Error, ExecutionSpec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 
-use crate::problem::Problem;
+use crate::{connections::Bounds, problem::Problem};
 
 /// The most bytes of a request's body: the largest program as base64, and the JSON around it.
 pub(crate) const MAX_BODY_BYTES: usize = ExecutionSpec::MAX_TOTAL_BYTES / 3 * 4 + 1024 * 1024;
@@ -116,7 +117,14 @@ pub(crate) async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T
 /// The bytes of a body that says to be JSON, or is empty.
 async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     let content_type = content_type(request.headers());
-    let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+    let within = request.extensions().get::<Bounds>().copied().unwrap_or_default().body_timeout();
+    let Ok(read) = timeout(within, Bytes::from_request(request, state)).await else {
+        return Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body didn't come within {} ms: send it faster", within.as_millis()),
+        ));
+    };
+    let bytes = read.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than {MAX_BODY_BYTES} bytes"),

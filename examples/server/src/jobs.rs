@@ -54,6 +54,7 @@ struct Job {
     request_body = JobRequest,
     responses(
         (status = 201, description = "Accepted: it will run and reach its end", body = Job),
+        (status = 429, description = "Too many runs: Retry-After says when to come back"),
     ),
 )]
 async fn submit(

@@ -10,6 +10,7 @@ mod app;
 mod auth;
 mod batch;
 mod config;
+mod connections;
 mod debug;
 mod events;
 mod executions;
@@ -33,16 +34,20 @@ mod retention;
 mod serve;
 mod sessions;
 mod socket;
+mod streams;
 mod telemetry;
+mod tiers;
 mod warm;
 
 pub use self::{
     app::{App, app, worker_app},
     auth::{Auth, KeyEntry, KeyFile, Role as KeyRole},
     config::{Command, Config, Database, Isolation, KeysAction, LogFormat, QueueKind, Role},
+    connections::Bounds,
     metrics::{Watched, keep_metrics},
     parts::Parts,
     retention::prune_forever,
     serve::{Shutdown, serve},
     telemetry::{Telemetry, log_layer},
+    tiers::{Allowance, Tiers},
 };

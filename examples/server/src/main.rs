@@ -7,8 +7,8 @@ use std::{io::Write, process::ExitCode, time::Duration};
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use livecode::{Engine, Error, Result, Worker};
 use livecode_server::{
-    App, Auth, Command, Config, KeyFile, KeysAction, Parts, Role, Shutdown, Telemetry, app, keep_metrics,
-    prune_forever, serve, worker_app,
+    App, Auth, Command, Config, KeyFile, KeysAction, Parts, Role, Shutdown, Telemetry, Tiers, app,
+    keep_metrics, prune_forever, serve, worker_app,
 };
 use tokio::{
     net::TcpListener,
@@ -51,17 +51,20 @@ fn carry_out(Command::Keys { file, action }: &Command) -> Result<()> {
     let file = KeyFile::new(file);
     let mut out = std::io::stdout();
     let written = match action {
-        KeysAction::Create { owner, role } => writeln!(out, "{}", file.create(owner.clone(), *role)?),
+        KeysAction::Create { owner, role, tier } => {
+            writeln!(out, "{}", file.create_in(tier.as_deref(), owner.clone(), *role)?)
+        }
         KeysAction::Revoke { id } => return file.revoke(id),
         KeysAction::List => file.list()?.iter().try_for_each(|key| {
             let role = serde_json::to_value(key.role).unwrap_or_default();
             writeln!(
                 out,
-                "{}\t{}\t{}\t{}",
+                "{}\t{}\t{}\t{}{}",
                 key.id,
                 role.as_str().unwrap_or_default(),
                 key.created_at,
-                key.owner
+                key.owner,
+                key.tier.as_ref().map(|tier| format!("\t{tier}")).unwrap_or_default()
             )
         }),
     };
@@ -81,7 +84,7 @@ fn start(config: &Config) -> Result<()> {
 
 async fn run(config: &Config) -> Result<()> {
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    let auth = Auth::open(config)?;
+    let (auth, tiers) = (Auth::open(config)?, Tiers::open(config)?);
     let Parts { store, queue, runner, watched } = Parts::open(config).await?;
     let engine = Engine::new(store.clone(), queue.clone())
         .languages(config.known_languages()?)
@@ -92,6 +95,7 @@ async fn run(config: &Config) -> Result<()> {
     let state = App::new(engine.clone(), runner.clone(), shutdown.clone())
         .backends(config.backends()?)
         .auth(auth)
+        .tiers(tiers)
         .origins(config.allowed_origins()?)
         .watching(watched.clone())
         .debug_routes(config.debug_routes);
@@ -126,7 +130,7 @@ async fn run(config: &Config) -> Result<()> {
             None => draining.cancelled().await,
         }
     };
-    let ended = serve(listener, router, anonymous, shutdown, workers, async {
+    let ended = serve(listener, router, anonymous, config.bounds, shutdown, workers, async {
         either(&mut terminate, &mut interrupt).await;
         // From here on a second one ends the process at once: whatever it leaves lapses or is swept.
         tokio::spawn(async move {

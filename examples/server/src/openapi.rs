@@ -191,6 +191,7 @@ fn complete_operation(operation: &mut Operation, signs_in: bool, has_keys: bool)
         refusals.insert("400", "Malformed, or beyond a limit: `details` names everything that is wrong");
     }
     if operation.request_body.is_some() {
+        refusals.insert("408", "The body did not come in time");
         refusals.insert("413", "The body is too large");
         refusals.insert("415", "The body is not JSON");
     }
@@ -223,6 +224,9 @@ fn complete_operation(operation: &mut Operation, signs_in: bool, has_keys: bool)
             && status.starts_with(['4', '5'])
         {
             *response = problem(std::mem::take(&mut response.description));
+            if ["429", "503"].contains(&status.as_str()) {
+                response.headers.insert("Retry-After".into(), RefOr::T(problem::retry_after()));
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Errors as clients see them: `application/problem+json` (RFC 9457).
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -7,10 +9,13 @@ use axum::{
 };
 use livecode::{Error, ErrorKind};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{Header, ObjectBuilder, schema::Type},
+};
 
-/// How long a client that was told 503 waits, in seconds.
-const RETRY_AFTER: u64 = 1;
+/// How long a client that was told 503 waits.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// An answer that isn't a success.
 #[derive(Debug)]
@@ -19,13 +24,21 @@ pub(crate) struct Problem {
     detail: String,
     /// What is wrong with the request, one sentence each; empty where it isn't about its content.
     details: Vec<String>,
+    /// How long to wait, where that is known.
+    retry_after: Option<Duration>,
     /// Members beside the standard ones.
     extra: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), details: Vec::new(), extra: serde_json::Map::new() }
+        Self {
+            status,
+            detail: detail.into(),
+            details: Vec::new(),
+            retry_after: None,
+            extra: serde_json::Map::new(),
+        }
     }
 
     /// 400, with everything that is wrong.
@@ -41,6 +54,11 @@ impl Problem {
     /// What is told where there is no answer to put it in: a member `status`, and `error` as in one.
     pub(crate) fn told(&self) -> serde_json::Value {
         serde_json::json!({ "status": self.status.as_u16(), "error": self.detail })
+    }
+
+    /// 429: the sentence says how long to wait.
+    pub(crate) fn too_many(wait: Duration, detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// 503.
@@ -62,6 +80,9 @@ impl From<Error> for Problem {
             ErrorKind::NotFound => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             ErrorKind::Conflict => Self::new(StatusCode::CONFLICT, error.to_string()),
             ErrorKind::PreconditionFailed => Self::new(StatusCode::PRECONDITION_FAILED, error.to_string()),
+            ErrorKind::RateLimited => {
+                Self::too_many(error.retry_after().unwrap_or_default(), error.to_string())
+            }
             ErrorKind::QueueFull | ErrorKind::Unsupported => Self::unavailable(error.to_string()),
             // What a driver or the system says is for the log alone.
             ErrorKind::Unavailable => {
@@ -145,9 +166,21 @@ impl IntoResponse for Problem {
             let challenge = HeaderValue::from_static("Bearer realm=\"livecode\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+        let refused = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        let wait = self.retry_after.or(refused.then_some(RETRY_AFTER));
+        if let Some(wait) = wait {
+            // Whole seconds, and never too few.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         response
     }
+}
+
+/// What the description says of the header by that name.
+pub(crate) fn retry_after() -> Header {
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
+    let mut header = Header::new(seconds);
+    header.description = Some("How long to wait before asking again, in seconds".into());
+    header
 }

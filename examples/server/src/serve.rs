@@ -10,7 +10,11 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-use crate::{local::only_this_machine, problem::Problem};
+use crate::{
+    connections::{Bounds, serve_all},
+    local::only_this_machine,
+    problem::Problem,
+};
 
 /// How long the workers may take to finish or give back what runs. Theirs to keep; beyond it they are dropped, which
 /// kills their programs, and their leases lapse.
@@ -62,7 +66,7 @@ impl Shutdown {
 
 /// Serves until `signal` is ready, then ends in this order, within 10 s: ready says 503, new runs are refused and the
 /// workers drain (they are to stop by [`Shutdown::draining`]); the listener closes, event streams and WebSockets end; what is open
-/// is answered.
+/// is answered. What it asks of connections is in `bounds`.
 ///
 /// Where callers are `anonymous`, on a loopback address it refuses with 403 what browsers ask on behalf of other sites' pages.
 ///
@@ -73,6 +77,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     anonymous: bool,
+    bounds: Bounds,
     shutdown: Shutdown,
     workers: impl Future<Output = ()> + Send + 'static,
     signal: impl Future<Output = ()>,
@@ -86,8 +91,7 @@ pub async fn serve(
     } else {
         router
     };
-    let stopping = shutdown.stopping.clone().cancelled_owned();
-    let mut http = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopping).into_future());
+    let mut http = tokio::spawn(serve_all(listener, router, bounds, shutdown.stopping.clone()));
     let mut workers = tokio::spawn(workers);
     let early = tokio::select! {
         () = signal => None,
@@ -104,8 +108,7 @@ pub async fn serve(
     let sockets = tokio::spawn(tokio::time::timeout(REQUESTS_END, async move { sockets.wait().await }));
     if !http.is_finished() {
         match ended("the listener", REQUESTS_END, &mut http).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the listener failed at its end"),
+            Ok(()) => {}
             // A client that doesn't read its answer is no failure of ours.
             Err(error) => tracing::warn!(%error, "connections are cut off"),
         }

@@ -59,6 +59,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     responses(
         (status = 101, description = "The events follow"),
         (status = 403, description = "A page of another site asks"),
+        (status = 429, description = "Too many streams: Retry-After says when to come back"),
     ),
 )]
 async fn connect(
@@ -71,10 +72,10 @@ async fn connect(
     refuse_other_sites(&headers, &app.origins)?;
     let after = last_event_id(&headers, resume)?;
     let events = app.engine.events(id, after).await?;
+    let held = (app.shutdown.hold(), app.streams.open()?, OpenStream::begin());
     let upgrade = upgrade.map_err(|rejection| {
         Problem::new(rejection.status(), format!("this is for WebSocket clients: {}", rejection.body_text()))
     })?;
-    let held = (app.shutdown.hold(), OpenStream::begin());
     Ok(upgrade.max_message_size(MAX_READ).max_frame_size(MAX_READ).on_upgrade(async move |socket| {
         let connection = Connection { socket, app, id };
         if let Err(error) = connection.serve(events).await {

@@ -66,7 +66,9 @@ mod tests {
             include_str!("store/executions.rs"),
             include_str!("store/log.rs"),
             include_str!("store/followers.rs"),
+            include_str!("store/inputs.rs"),
             include_str!("store/list.rs"),
+            include_str!("store/quota.rs"),
             include_str!("store/retention.rs"),
         ];
         let queue = [

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     Change, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, Job, Lease,
-    Outcome, Output, Owner, Queue, Result, Seq, Stdio, Store, Termination, Timestamp,
+    Outcome, Output, Owner, Queue, Quota, Rate, Result, Seq, Stdio, Store, Termination, Timestamp,
 };
 
 /// Two backends on one medium, as two processes would open it.
@@ -24,6 +24,7 @@ macro_rules! shared_store_suite {
             a_follower_of_input_hears_of_what_another_process_sends
             versions_and_keys_hold_across_processes
             a_worker_and_its_successor_are_told_apart_across_processes
+            a_burst_is_one_for_all_processes
         }
     };
 }
@@ -136,6 +137,23 @@ pub async fn a_worker_and_its_successor_are_told_apart_across_processes(stores: 
     assert_eq!(error.kind(), ErrorKind::Conflict);
     let error = change(&*stores[0], &mut lost, exited()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
+}
+
+/// Whichever process is asked, and however often at the same time.
+pub async fn a_burst_is_one_for_all_processes(stores: Two<dyn Store>) {
+    let quota = Quota { rate: Some(Rate::new(1, 60).unwrap()), ..Quota::default() };
+    let asked = (0..4).map(|n| {
+        let stores = stores.clone();
+        tokio::spawn(async move {
+            let mut admitted = 0;
+            for _ in 0..40 {
+                admitted += usize::from(stores[n % 2].admit("a", &quota, at()).await.unwrap().is_none());
+            }
+            admitted
+        })
+    });
+    let admitted: usize = join_all(asked).await.into_iter().map(|admitted| admitted.unwrap()).sum();
+    assert_eq!(admitted, 60);
 }
 
 /// Longer than any case takes.

@@ -1,4 +1,4 @@
-//! Accepting executions: the idempotency key first, then the checks and the room in the queue.
+//! Accepting executions: the idempotency key first, then the checks, the room in the queue and the quota.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -58,7 +58,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Those of [`Engine::save`] and [`Engine::run`]; [`Conflict`](ErrorKind::Conflict) on a closed session.
+    /// Those of [`Engine::save`] and [`Engine::run`]; [`Conflict`](ErrorKind::Conflict) on a closed session. Where a full queue or
+    /// [a quota](Engine::with_quota) refuses the run, what `edit` says stays saved, as by an autosave.
     pub async fn run_session(
         &self,
         id: SessionId,
@@ -102,7 +103,7 @@ impl Engine {
     ///
     /// Those of [`ExecutionSpec::complete`]; [`InvalidArgument`](ErrorKind::InvalidArgument) for a key or a delay that
     /// can't be; [`Conflict`](ErrorKind::Conflict) where the key was used for a different program;
-    /// [`QueueFull`](ErrorKind::QueueFull). Once this returns `Ok` the execution will reach its end.
+    /// [`QueueFull`](ErrorKind::QueueFull); [`RateLimited`](ErrorKind::RateLimited) in a view [with a quota](Engine::with_quota). Once this returns `Ok` the execution will reach its end.
     pub async fn run(&self, spec: ExecutionSpec, options: RunOptions) -> Result<Accepted> {
         let brought = Brought { language: true, source_code: true, files: true };
         let owner = self.owner.clone().unwrap_or_else(Owner::anonymous);
@@ -169,14 +170,17 @@ impl Engine {
             return Err(Error::invalid("the delay is longer than 24 hours: send the request later"));
         }
         let asked = (spec.limits, spec.compile_limits);
-        spec = spec.complete(&self.parts.languages, &self.parts.ceiling)?;
+        spec = spec.complete(&self.parts.languages, &self.ceiling)?;
         self.require_room().await?;
         let mut execution = Execution::new(Owner::anonymous(), spec.language.clone(), self.parts.clock.now());
         execution.idempotency_key = options.idempotency_key;
         execution.priority = options.priority;
         execution.run_after = execution.created_at.saturating_add(options.delay);
         place(&mut execution);
-        if let Inserted::Existing(earlier) = self.parts.store.insert(&execution, &spec).await? {
+        let door = self.admit(&execution).await?;
+        let inserted = self.parts.store.insert(&execution, &spec).await?;
+        drop(door);
+        if let Inserted::Existing(earlier) = inserted {
             // Another request with this key came between the look and this.
             let accepted = self.parts.store.spec(earlier.id).await?;
             (spec.limits, spec.compile_limits) = asked;

@@ -9,18 +9,20 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use tokio::sync::Notify;
 
 use super::{
+    concat,
     inputs::{self, Inputs},
     lock,
+    tallies::Tallies,
 };
 use crate::{
     Captured, Error, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted,
-    ListQuery, Output, Owner, PageStart, PruneQuery, Pruned, Result, Revision, RevisionHead, Seq, Session,
-    SessionId, SessionRevision, State, Stdio, Store, Timestamp,
+    ListQuery, Output, Owner, PageStart, PruneQuery, Pruned, Quota, Refusal, Result, Revision, RevisionHead,
+    Seq, Session, SessionId, SessionRevision, State, Stdio, Store, Timestamp,
 };
 
 /// A [`Store`] in memory, for tests and for hosts that need no history beyond their own life.
@@ -54,6 +56,7 @@ struct Records {
     open: BTreeSet<ExecutionId>,
     /// The others, by when they ended.
     ended: BTreeSet<(Timestamp, ExecutionId)>,
+    tallies: Tallies,
 }
 
 struct SessionRecord {
@@ -265,6 +268,19 @@ impl Store for MemoryStore {
     async fn prune(&self, query: &PruneQuery) -> Result<Pruned> {
         Ok(self.records().prune(query))
     }
+
+    async fn count_open(&self, owner: &Owner, session: Option<SessionId>, most: u64) -> Result<u64> {
+        let records = self.records();
+        let open = records.open.iter().filter_map(|id| records.executions.get(id)).filter(|record| {
+            let execution = &record.execution;
+            execution.owner == *owner && (session.is_none() || execution.session_id == session)
+        });
+        Ok(open.take(usize::try_from(most).unwrap_or(usize::MAX)).count() as u64)
+    }
+
+    async fn admit(&self, who: &str, quota: &Quota, now: Timestamp) -> Result<Option<Refusal>> {
+        Ok(self.records().tallies.admit(who, quota, now))
+    }
 }
 
 impl Records {
@@ -474,16 +490,4 @@ fn unknown_session(id: SessionId) -> Error {
 
 fn unknown_execution(id: ExecutionId) -> Error {
     Error::not_found(format_args!("execution {id}"))
-}
-
-fn concat(chunks: &[Bytes]) -> Bytes {
-    match chunks {
-        [] => Bytes::new(),
-        [one] => one.clone(),
-        several => {
-            let mut all = BytesMut::with_capacity(several.iter().map(Bytes::len).sum());
-            several.iter().for_each(|chunk| all.extend_from_slice(chunk));
-            all.freeze()
-        }
-    }
 }

@@ -56,15 +56,9 @@ impl Verdict {
     /// A failure that other programs may meet as well.
     fn failure_of_all(self) -> Option<Error> {
         match self {
-            Self::Failed(error) => match error.kind() {
-                ErrorKind::Unavailable | ErrorKind::Internal => Some(error),
-                ErrorKind::InvalidArgument
-                | ErrorKind::NotFound
-                | ErrorKind::Conflict
-                | ErrorKind::PreconditionFailed
-                | ErrorKind::QueueFull
-                | ErrorKind::Unsupported => None,
-            },
+            Self::Failed(error) => {
+                matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal).then_some(error)
+            }
             Self::Ended(_) | Self::Lost | Self::GivenBack => None,
         }
     }
@@ -215,7 +209,9 @@ impl Shift {
                 return Err(match failed.kind() {
                     // Whoever removed the record wants nothing of it.
                     ErrorKind::NotFound => Parting::Done,
-                    ErrorKind::Unavailable | ErrorKind::QueueFull => Parting::Release,
+                    ErrorKind::Unavailable | ErrorKind::QueueFull | ErrorKind::RateLimited => {
+                        Parting::Release
+                    }
                     ErrorKind::InvalidArgument
                     | ErrorKind::Conflict
                     | ErrorKind::PreconditionFailed

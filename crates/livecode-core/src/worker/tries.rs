@@ -27,7 +27,9 @@ impl Tries {
                 self.conflicts += 1;
                 self.conflicts < CONTENDED_TRIES
             }
-            ErrorKind::Unavailable | ErrorKind::QueueFull => self.backoff.pause(stop).await,
+            ErrorKind::Unavailable | ErrorKind::QueueFull | ErrorKind::RateLimited => {
+                self.backoff.pause(stop).await
+            }
             ErrorKind::Internal => {
                 self.broken += 1;
                 self.broken < BROKEN_TRIES && self.backoff.pause(stop).await

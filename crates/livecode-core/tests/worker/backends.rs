@@ -16,8 +16,8 @@ use futures_util::{
 };
 use livecode_core::{
     Captured, Error, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, Job, Lease,
-    ListQuery, MemoryQueue, MemoryStore, Output, Owner, PruneQuery, Pruned, Queue, QueueStats, Result,
-    Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Store,
+    ListQuery, MemoryQueue, MemoryStore, Output, Owner, PruneQuery, Pruned, Queue, QueueStats, Quota,
+    Refusal, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Store, Timestamp,
 };
 
 /// What happens to a call.
@@ -272,6 +272,14 @@ impl Store for FatedStore {
 
     async fn prune(&self, query: &PruneQuery) -> Result<Pruned> {
         self.fates.meet("prune", self.inner.prune(query)).await
+    }
+
+    async fn count_open(&self, owner: &Owner, session: Option<SessionId>, most: u64) -> Result<u64> {
+        self.fates.meet("count_open", self.inner.count_open(owner, session, most)).await
+    }
+
+    async fn admit(&self, who: &str, quota: &Quota, now: Timestamp) -> Result<Option<Refusal>> {
+        self.fates.meet("admit", self.inner.admit(who, quota, now)).await
     }
 }
 

@@ -32,7 +32,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const TRUSTED: Duration = Duration::from_secs(1);
 
 /// The most at a time: five more than writers can use. More would only take turns: reading is a matter of microseconds.
-const CONNECTIONS: usize = 14;
+const CONNECTIONS: usize = 15;
 
 #[derive(Debug)]
 pub(super) struct Connections {

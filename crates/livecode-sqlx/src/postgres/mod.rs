@@ -6,6 +6,7 @@ mod executions;
 mod inputs;
 mod jobs;
 mod queue;
+mod quota;
 mod retention;
 mod rows;
 mod schema;
@@ -24,6 +25,7 @@ use self::{
     connections::{Connections, in_time},
     executions::{Append, Insert, Update},
     jobs::{Ack, Claim, Extend, Push},
+    quota::Admit,
     vacuum::Vacuum,
     waiters::Waiters,
     writer::Writer,
@@ -54,7 +56,7 @@ const SESSION: [(&str, &str); 5] = [
 /// An open PostgreSQL database: records, and if wanted the queue.
 ///
 /// Any number of processes may have it open, on any number of machines. What one writes the others' followers and claimers are
-/// told of within a few milliseconds. Each that is opened has at most 15 connections, and most of the time a few: keep the server's
+/// told of within a few milliseconds. Each that is opened has at most 16 connections, and most of the time a few: keep the server's
 /// `max_connections` above that.
 ///
 /// Nothing that was answered `Ok` is lost, as long as the server's `synchronous_commit` and `fsync` are on, as they are by
@@ -95,6 +97,7 @@ struct Database {
     claims: Writer<Claim>,
     extensions: Writer<Extend>,
     acks: Writer<Ack>,
+    admits: Writer<Admit>,
     /// For reading, and for the few changes that nobody makes by the hundred.
     connections: Arc<Connections>,
     waiters: Waiters,
@@ -133,6 +136,7 @@ impl Postgres {
                 claims: Writer::start(&connections, 1),
                 extensions: Writer::start(&connections, 1),
                 acks: Writer::start(&connections, 1),
+                admits: Writer::start(&connections, 1),
                 waiters: Waiters::new(&connections, options, channel, sender),
                 vacuum: Vacuum::start(&connections),
                 connections,

@@ -7,15 +7,17 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use livecode_core::{
     Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, ListQuery, Output,
-    Owner, PageStart, PruneQuery, Pruned, Result, Revision, RevisionHead, Seq, Session, SessionId,
-    SessionRevision, Stdio, Store,
+    Owner, PageStart, PruneQuery, Pruned, Quota, Refusal, Result, Revision, RevisionHead, Seq, Session,
+    SessionId, SessionRevision, Stdio, Store, Timestamp,
 };
 use sqlx::QueryBuilder;
 
 use super::{
     Database, events,
     executions::{self, Append, Insert, Update},
-    inputs, retention, rows, sessions,
+    inputs,
+    quota::{self, Admit},
+    retention, rows, sessions,
 };
 use crate::{error::from_sqlx, follower, value::at_most};
 
@@ -200,6 +202,14 @@ impl Store for PostgresStore {
             _ => retention::delete(&self.database.connections, page.old).await?,
         };
         Ok(Pruned { deleted, last: page.last })
+    }
+
+    async fn count_open(&self, owner: &Owner, session: Option<SessionId>, most: u64) -> Result<u64> {
+        quota::count_open(&self.database.connections, owner, session, most).await
+    }
+
+    async fn admit(&self, who: &str, quota: &Quota, now: Timestamp) -> Result<Option<Refusal>> {
+        self.database.admits.write(Admit { who: who.to_owned(), quota: *quota, now }).await
     }
 }
 

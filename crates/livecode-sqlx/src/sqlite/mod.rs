@@ -4,6 +4,7 @@ mod events;
 mod executions;
 mod inputs;
 mod queue;
+mod quota;
 mod retention;
 mod rows;
 mod schema;

@@ -7,13 +7,13 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, TryStreamExt, stream::BoxStream};
 use livecode_core::{
     Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, ListQuery, Output,
-    Owner, PageStart, PruneQuery, Pruned, Result, Revision, RevisionHead, Seq, Session, SessionId,
-    SessionRevision, Stdio, Store,
+    Owner, PageStart, PruneQuery, Pruned, Quota, Refusal, Result, Revision, RevisionHead, Seq, Session,
+    SessionId, SessionRevision, Stdio, Store, Timestamp,
 };
 use sqlx::QueryBuilder;
 
 use super::{
-    Database, events, executions, inputs, retention, rows, sessions,
+    Database, events, executions, inputs, quota, retention, rows, sessions,
     writer::{Calls, Survives},
 };
 use crate::{
@@ -299,5 +299,19 @@ impl Store for SqliteStore {
             }
         };
         Ok(Pruned { deleted, last: page.last })
+    }
+
+    async fn count_open(&self, owner: &Owner, session: Option<SessionId>, most: u64) -> Result<u64> {
+        quota::count_open(&self.database.readers, owner, session, most).await
+    }
+
+    async fn admit(&self, who: &str, quota: &Quota, now: Timestamp) -> Result<Option<Refusal>> {
+        let (who, quota) = (who.to_owned(), *quota);
+        self.database
+            .writer
+            .write(Survives::Kill, Calls::Several, move |transaction| {
+                quota::admit(transaction.connection, who.clone(), quota, now).boxed()
+            })
+            .await
     }
 }

@@ -4,17 +4,19 @@ use std::{
     collections::HashSet,
     future::Future,
     io::{BufRead, BufReader},
+    num::NonZeroU32,
     pin::pin,
     process::{Command, Stdio as Pipe},
+    sync::Arc,
     task::{Context, Waker},
     time::Duration,
 };
 
 use futures_util::{StreamExt, TryStreamExt, future::join_all};
 use livecode_core::{
-    Change, Clock, ErrorKind, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Inserted, Job,
-    ListQuery, Outcome, Output, Owner, PruneQuery, Queue, Seq, Session, Source, State, Stdio, Store,
-    SystemClock, Termination,
+    Change, Clock, Engine, ErrorKind, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow,
+    Inserted, Job, ListQuery, Outcome, Output, Owner, PruneQuery, Queue, Quota, RunOptions, Seq, Session,
+    Source, State, Stdio, Store, SystemClock, Termination,
 };
 
 use tokio::time::timeout;
@@ -343,6 +345,35 @@ pub(crate) async fn what_is_pruned_leaves_no_row_behind<P: Place>(place: P) {
         .await
         .unwrap();
     assert_eq!(rows, 0);
+}
+
+pub(crate) async fn tallies_that_say_nothing_go_when_others_come<P: Place>(place: P) {
+    let store = place.open_store_alone().await;
+    let (quota, now) = (Quota::default(), SystemClock.now());
+    let later = now.saturating_add(Duration::from_secs(24 * 60 * 60 + 60));
+    for (name, moment, left) in [("old", now, 5), ("new", later, 5), ("newer", later, 10)] {
+        for n in 0..5 {
+            assert_eq!(store.admit(&format!("{name} {n}"), &quota, moment).await.unwrap(), None);
+        }
+        assert_eq!(place.by_hand("SELECT count(*) FROM tally").await.unwrap(), left, "{name}");
+    }
+    let old = place.by_hand("SELECT count(*) FROM tally WHERE who LIKE 'old%'").await.unwrap();
+    assert_eq!(old, 0);
+}
+
+pub(crate) async fn of_concurrent_requests_as_many_are_open_as_may<P: Place>(place: P) {
+    let (store, queue) = place.open().await;
+    let quota = Quota { open_executions: NonZeroU32::new(7), ..Quota::default() };
+    let engine = Engine::new(Arc::new(store), Arc::new(queue));
+    let alice = engine.for_owner(Owner::new("alice").unwrap()).with_quota(quota, "");
+    let asked = (0..30).map(|_| {
+        let alice = alice.clone();
+        tokio::spawn(async move { alice.run(spec(), RunOptions::default()).await })
+    });
+    let (accepted, refused): (Vec<_>, Vec<_>) =
+        join_all(asked).await.into_iter().map(|run| run.unwrap()).partition(|run| run.is_ok());
+    assert_eq!(accepted.len(), 7);
+    assert!(refused.into_iter().all(|run| run.unwrap_err().kind() == ErrorKind::RateLimited));
 }
 
 pub(crate) async fn a_long_log_is_read_whole_from_anywhere<P: Place>(place: P) {

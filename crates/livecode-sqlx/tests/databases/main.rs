@@ -141,6 +141,8 @@ on_every_database! {
     a_record_that_breaks_the_rules_fails_alone
     what_has_ended_is_never_changed
     what_is_pruned_leaves_no_row_behind
+    tallies_that_say_nothing_go_when_others_come
+    of_concurrent_requests_as_many_are_open_as_may
     a_long_log_is_read_whole_from_anywhere
     what_was_answered_survives_a_kill_in_mid_write
 }

@@ -40,6 +40,8 @@ struct Claims {
     role: Option<String>,
     #[serde(default)]
     roles: Vec<String>,
+    #[serde(default)]
+    tier: Option<String>,
 }
 
 impl Tokens {
@@ -57,7 +59,8 @@ impl Tokens {
         let claims = fitting.filter_map(|key| self.claims(token, key)).next()?;
         let owner = Owner::new(claims.sub).ok().filter(|owner| *owner != Owner::anonymous())?;
         let is_admin = claims.role.iter().chain(&claims.roles).any(|role| role == "admin");
-        Some(Identity { owner, role: if is_admin { Role::Admin } else { Role::User } })
+        let role = if is_admin { Role::Admin } else { Role::User };
+        Some(Identity { owner, role, tier: claims.tier })
     }
 
     fn claims(&self, token: &str, key: &Key) -> Option<Claims> {

@@ -32,6 +32,9 @@ pub struct KeyEntry {
     /// What they may do.
     #[serde(default)]
     pub role: Role,
+    /// How much they may ask for: a tier that the server has; none is the one of who has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// SHA-256 of the whole key, as base64url.
@@ -71,6 +74,15 @@ impl KeyFile {
     ///
     /// Where the owner is empty, which is nobody in particular; where the file can't be read or written.
     pub fn create(&self, owner: Owner, role: Role) -> Result<String> {
+        self.create_in(None, owner, role)
+    }
+
+    /// The same, for who may ask for as much as that tier's may.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyFile::create`]. Which tiers there are is the server's to know: a key of one that it doesn't have is refused there.
+    pub fn create_in(&self, tier: Option<&str>, owner: Owner, role: Role) -> Result<String> {
         if owner == Owner::anonymous() {
             return Err(Error::invalid("the owner of a key is empty: name who it is for"));
         }
@@ -80,7 +92,8 @@ impl KeyFile {
         let (name, secret) = random.split_at(8);
         let id: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
         let key = format!("{PREFIX}{id}_{}", BASE64_URL_SAFE_NO_PAD.encode(secret));
-        let entry = KeyEntry { id, owner, role, created_at: SystemClock.now(), sha256: sha256(&key) };
+        let (tier, created_at) = (tier.map(Into::into), SystemClock.now());
+        let entry = KeyEntry { id, owner, role, tier, created_at, sha256: sha256(&key) };
         self.change(|content| {
             content.keys.push(entry);
             Ok(())
@@ -177,6 +190,6 @@ impl Keys {
         let entry = keys.get(id)?;
         // The id is no secret; what is compared here takes the same time wherever it differs.
         let same: bool = entry.sha256.as_bytes().ct_eq(sha256(key).as_bytes()).into();
-        same.then(|| Identity { owner: entry.owner.clone(), role: entry.role })
+        same.then(|| Identity { owner: entry.owner.clone(), role: entry.role, tier: entry.tier.clone() })
     }
 }

@@ -4,8 +4,10 @@ mod file;
 mod jwt;
 mod keys;
 
+use std::net::SocketAddr;
+
 use axum::{
-    extract::FromRequestParts,
+    extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use clap::ValueEnum;
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::keys::{KeyEntry, KeyFile};
 use self::{jwt::Tokens, keys::Keys};
-use crate::{App, Config, problem::Problem};
+use crate::{App, Config, problem::Problem, tiers::address};
 
 /// What somebody who has signed in may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -32,6 +34,8 @@ pub enum Role {
 pub(crate) struct Identity {
     pub(crate) owner: Owner,
     pub(crate) role: Role,
+    /// The tier that the credential names.
+    pub(crate) tier: Option<String>,
 }
 
 /// How callers are known; by default they aren't, and everybody is the same, anonymous owner.
@@ -120,13 +124,16 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let mut app = app.clone();
-        if let Some(identity) = app.auth.identify(&parts.headers)? {
-            app.engine = match identity.role {
-                Role::User => app.engine.for_owner(identity.owner),
-                Role::Admin => app.engine.for_admin(identity.owner),
-            };
-        }
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
+        let address = address(peer);
+        let Some(Identity { owner, role, tier }) = app.auth.identify(&parts.headers)? else {
+            return Ok(Self(app.clone().within(None, &address, &address)?));
+        };
+        let mut app = app.clone().within(tier.as_deref(), &format!("owner:{owner}"), &address)?;
+        app.engine = match role {
+            Role::User => app.engine.for_owner(owner),
+            Role::Admin => app.engine.for_admin(owner),
+        };
         Ok(Self(app))
     }
 }

@@ -201,6 +201,24 @@ async fn a_token_is_good_while_all_of_it_is() {
     }
 }
 
+#[tokio::test]
+async fn a_token_of_a_tier_that_is_not_there_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    fs::write(&path, SECRET).unwrap();
+    let server = with(configured(&["--auth", &format!("jwt:{}", path.display())]).unwrap());
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    for (tier, status) in [
+        (json!("gone"), StatusCode::FORBIDDEN),
+        (json!("default"), StatusCode::CREATED),
+        (Value::Null, StatusCode::CREATED),
+        (json!(7), StatusCode::UNAUTHORIZED),
+    ] {
+        let token = signed(Algorithm::HS256, &key, &but("tier", tier.clone()));
+        assert_eq!(ask_as(&server, &token).await, status, "{tier}");
+    }
+}
+
 /// Of a new key pair, as DER.
 fn openssl(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new("openssl").args(arguments).output().unwrap();

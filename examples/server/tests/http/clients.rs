@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use livecode_server::serve;
+use livecode_server::{Bounds, serve};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::server::Server;
+use crate::{quota::strict, server::Server};
 
 /// Talks to the server as a program elsewhere does.
 #[derive(Clone)]
@@ -190,13 +190,53 @@ fn job_style(client: &Client) {
     assert_eq!(result["status"], "not_found");
 }
 
+/// One that runs at every keystroke, and is told to run less often.
+fn too_eager(client: &Client) {
+    let made = client.expect(
+        201,
+        "POST",
+        "/code-sessions",
+        Some(json!({ "language": "python", "source_code": "out 1" })),
+    );
+    let path = format!("/code-sessions/{}", id(&made, "session_id"));
+    for n in 0..3 {
+        client.expect(200, "PATCH", &path, Some(json!({ "source_code": format!("out {n}") })));
+        client.expect(202, "POST", &format!("{path}/run"), None);
+    }
+    client.expect(200, "PATCH", &path, Some(json!({ "source_code": "out more" })));
+    let (status, headers, refused) = client.ask("POST", &format!("{path}/run"), &[], None);
+    assert_eq!((status, &refused["statusCode"]), (429, &json!(429)), "{refused}");
+    let wait: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert!(refused["error"].as_str().unwrap().ends_with(&format!("ask again in {wait} s")), "{refused}");
+    let history = client.expect(200, "GET", &format!("{path}/executions"), None);
+    assert_eq!(history.as_array().unwrap().len(), 3);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_earlier_services_find_what_they_know() {
-    let server = Server::start();
+    let limited = [("RATE_RUNS_PER_MINUTE", 1), ("RATE_BURST", 3)];
+    ask_all(
+        Server::start(),
+        &[camel_case_sessions, snake_case_sessions, code_with_the_run, keys_and_history, closing, job_style],
+    )
+    .await;
+    ask_all(strict(&limited).start(), &[too_eager]).await;
+}
+
+async fn ask_all(server: Server, services: &[fn(&Client)]) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let pending = std::future::pending;
-    tokio::spawn(serve(listener, server.router.clone(), true, server.shutdown.clone(), pending(), pending()));
+    tokio::spawn(serve(
+        listener,
+        server.router.clone(),
+        true,
+        Bounds::default(),
+        server.shutdown.clone(),
+        pending(),
+        pending(),
+    ));
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
@@ -204,9 +244,8 @@ async fn clients_of_earlier_services_find_what_they_know() {
         .build()
         .new_agent();
     let client = Client { agent, base };
-    let services =
-        [camel_case_sessions, snake_case_sessions, code_with_the_run, keys_and_history, closing, job_style];
     for service in services {
+        let service = *service;
         let client = client.clone();
         tokio::task::spawn_blocking(move || service(&client)).await.unwrap();
     }

@@ -1,19 +1,22 @@
 //! What the description promises, route by route: a route that is new can't be forgotten here.
 
-use std::{collections::BTreeSet, fs, sync::Arc};
+use std::{collections::BTreeSet, convert::Infallible, fs, sync::Arc};
 
 use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
 };
+use bytes::Bytes;
+use futures_util::stream;
 use livecode::{ErrorKind, Owner};
-use livecode_server::{KeyRole, serve};
+use livecode_server::{Bounds, KeyRole, serve};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::{
     auth::keyed,
     fake::Broken,
+    quota::strict,
     server::{Answer, Server, Setup, request},
 };
 
@@ -134,7 +137,15 @@ async fn upgraded(server: Server, path: &str) -> Answer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let pending = std::future::pending;
-    tokio::spawn(serve(listener, server.router, true, server.shutdown, pending(), pending()));
+    tokio::spawn(serve(
+        listener,
+        server.router,
+        true,
+        Bounds::default(),
+        server.shutdown,
+        pending(),
+        pending(),
+    ));
     let (_, response) = tokio_tungstenite::connect_async(format!("ws://{address}{path}")).await.unwrap();
     Answer { status: response.status(), headers: response.headers().clone(), body: Default::default() }
 }
@@ -148,6 +159,31 @@ async fn provoke(method: &Method, path: &str, status: &str) -> Option<Answer> {
             let (_, file, directory) = keyed();
             let key = file.create(Owner::new("user").unwrap(), KeyRole::User).unwrap();
             return Some(ask(&crate::auth::of_keys(&directory), &key, method, path, usual).await);
+        }
+        "429" => {
+            let server =
+                strict(&[("RATE_RUNS_PER_MINUTE", 1), ("RATE_BURST", 1), ("MAX_OPEN_STREAMS", 1)]).start();
+            let session = server.session("wait").await;
+            // It takes the only token of who runs without a session.
+            let execution = server.program("wait").await;
+            let (_, _open) = server.follow(&execution, None).await;
+            let mut to = filled(path, &session, &execution);
+            if path == "/executions/{id}" {
+                to.push_str("?wait_ms=1");
+            }
+            if path.ends_with("/run") {
+                server.post(&to, json!({})).await;
+            }
+            let answer = server.send(request(method.clone(), &to, &[], usual)).await;
+            assert_ne!(answer.header("retry-after"), "", "{answer:?}");
+            return Some(answer);
+        }
+        "408" => {
+            let mut request = request(method.clone(), &filled(path, UNKNOWN, UNKNOWN), &[], None);
+            request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            request.extensions_mut().insert(Bounds { body_timeout_ms: 1, ..Bounds::default() });
+            *request.body_mut() = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+            return Some(Server::start().send(request).await);
         }
         "401" => {
             return Some(

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use livecode::{
     Capabilities, Captured, Error, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input,
-    Inserted, Io, ListQuery, Outcome, Output, Owner, Program, PruneQuery, Pruned, Result, Revision,
-    RevisionHead, Sandbox, Seq, Session, SessionId, SessionRevision, Stdio, Store, Termination,
+    Inserted, Io, ListQuery, Outcome, Output, Owner, Program, PruneQuery, Pruned, Quota, Refusal, Result,
+    Revision, RevisionHead, Sandbox, Seq, Session, SessionId, SessionRevision, Stdio, Store, Termination,
+    Timestamp,
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -269,6 +270,14 @@ impl Store for Broken {
     }
 
     async fn prune(&self, _: &PruneQuery) -> Result<Pruned> {
+        Err(self.error())
+    }
+
+    async fn count_open(&self, _: &Owner, _: Option<SessionId>, _: u64) -> Result<u64> {
+        Err(self.error())
+    }
+
+    async fn admit(&self, _: &str, _: &Quota, _: Timestamp) -> Result<Option<Refusal>> {
         Err(self.error())
     }
 }

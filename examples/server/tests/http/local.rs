@@ -1,6 +1,6 @@
 //! Who may ask over a real socket: on a loopback address, only this machine's own pages and programs.
 
-use livecode_server::serve;
+use livecode_server::{Bounds, serve};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -17,6 +17,7 @@ async fn listen(address: &str) -> u16 {
         listener,
         server.router,
         true,
+        Bounds::default(),
         server.shutdown,
         std::future::pending(),
         std::future::pending(),

@@ -9,8 +9,8 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use livecode::{Ceiling, Engine, MemoryQueue, MemoryStore, Runner, Store, Worker};
-use livecode_server::{App, Auth, Shutdown, app};
+use livecode::{Ceiling, Clock, Engine, MemoryQueue, MemoryStore, Runner, Store, SystemClock, Worker};
+use livecode_server::{App, Auth, Shutdown, Tiers, app};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -36,6 +36,9 @@ pub(crate) struct Setup {
     pub(crate) origins: Vec<HeaderValue>,
     /// Whether internals are told.
     pub(crate) debug_routes: bool,
+    /// How much callers may ask for.
+    pub(crate) tiers: Tiers,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Default for Setup {
@@ -48,6 +51,8 @@ impl Default for Setup {
             auth: Auth::default(),
             origins: Vec::new(),
             debug_routes: false,
+            tiers: Tiers::default(),
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -57,8 +62,10 @@ impl Setup {
         let queue = Arc::new(MemoryQueue::default());
         let fake = Arc::new(Fake::default());
         let runner = Runner::shared(fake.clone()).ceiling(self.ceiling);
-        let engine =
-            Engine::new(self.store.clone(), queue.clone()).ceiling(self.ceiling).max_queued(self.max_queued);
+        let engine = Engine::new(self.store.clone(), queue.clone())
+            .ceiling(self.ceiling)
+            .max_queued(self.max_queued)
+            .clock(self.clock);
         let shutdown = Shutdown::default();
         if self.worker {
             let worker = Worker::new(self.store, queue, runner.clone()).concurrency(4);
@@ -70,7 +77,8 @@ impl Setup {
         let state = App::new(engine, Some(runner), shutdown.clone())
             .auth(self.auth)
             .origins(self.origins)
-            .debug_routes(self.debug_routes);
+            .debug_routes(self.debug_routes)
+            .tiers(self.tiers);
         Server { router: app(state), fake, shutdown }
     }
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use livecode::Result;
-use livecode_server::serve;
+use livecode_server::{Bounds, serve};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -42,6 +42,7 @@ impl Running {
             listener,
             server.router.clone(),
             true,
+            Bounds::default(),
             server.shutdown.clone(),
             workers,
             on_signal,
@@ -137,6 +138,8 @@ async fn a_server_whose_workers_end_by_themselves_ends_with_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let never = std::future::pending();
     let (router, shutdown) = (server.router.clone(), server.shutdown.clone());
-    let error = serve(listener, router, true, shutdown, std::future::ready(()), never).await.unwrap_err();
+    let error = serve(listener, router, true, Bounds::default(), shutdown, std::future::ready(()), never)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("the workers ended by themselves"), "{error}");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::{Request, StatusCode};
 use futures_util::{SinkExt, StreamExt};
-use livecode_server::serve;
+use livecode_server::{Bounds, serve};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
@@ -267,7 +267,7 @@ async fn a_websocket_ends_with_the_server_and_says_come_again() {
     let (signal, signalled) = tokio::sync::oneshot::channel::<()>();
     let signalled = async { signalled.await.unwrap() };
     let draining = shutdown.draining().cancelled_owned();
-    let serving = serve(listener, router, true, shutdown, draining, signalled);
+    let serving = serve(listener, router, true, Bounds::default(), shutdown, draining, signalled);
     let listening = Listening { server, host };
     let talk = async {
         let id = listening.open_program("out before\nstubborn").await;

@@ -5,6 +5,7 @@ mod followers;
 mod inputs;
 mod list;
 mod log;
+mod quota;
 mod retention;
 mod sessions;
 
@@ -13,7 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-pub use self::{executions::*, followers::*, inputs::*, list::*, log::*, retention::*, sessions::*};
+pub use self::{
+    executions::*, followers::*, inputs::*, list::*, log::*, quota::*, retention::*, sessions::*,
+};
 use crate::{
     Change, Compare, Event, Execution, ExecutionId, ExecutionSpec, Follow, Grading, LimitRequest, Outcome,
     Output, Owner, Revision, Seq, SessionId, SourceFile, Stdio, Store, Termination, TestCase, Timestamp,
@@ -90,6 +93,13 @@ macro_rules! store_suite {
             pruning_goes_on_where_it_stopped
             concurrent_prunes_delete_each_once
             sessions_outlive_their_executions
+            a_burst_is_admitted_and_then_one_after_each_wait
+            a_refused_run_costs_nothing
+            the_runs_of_a_day_are_counted_from_midnight
+            of_concurrent_runs_no_more_than_the_burst_are_admitted
+            who_is_counted_apart_shares_nothing
+            a_clock_that_goes_back_keeps_nobody_waiting
+            open_executions_are_counted
         }
     };
 }
