@@ -67,6 +67,7 @@ mod tests {
             include_str!("store/log.rs"),
             include_str!("store/followers.rs"),
             include_str!("store/list.rs"),
+            include_str!("store/deliveries.rs"),
             include_str!("store/retention.rs"),
         ];
         let queue = [
