@@ -25,6 +25,7 @@ use crate::{
     request,
     serve::Shutdown,
     sessions, socket,
+    webhooks::Webhooks,
 };
 
 /// What all handlers share. Cheap to clone.
@@ -38,6 +39,7 @@ pub struct App {
     pub(crate) auth: Arc<Auth>,
     pub(crate) origins: Vec<HeaderValue>,
     pub(crate) watched: Watched,
+    pub(crate) webhooks: Option<Webhooks>,
 }
 
 impl App {
@@ -55,6 +57,7 @@ impl App {
             auth: Arc::default(),
             origins: Vec::new(),
             watched: Watched::default(),
+            webhooks: None,
         }
     }
 
@@ -69,6 +72,13 @@ impl App {
     #[must_use]
     pub fn origins(mut self, origins: Vec<HeaderValue>) -> Self {
         self.origins = origins;
+        self
+    }
+
+    /// The same, telling receivers of ends: [`deliver_webhooks`](crate::deliver_webhooks) does it.
+    #[must_use]
+    pub fn webhooks(mut self, webhooks: Option<Webhooks>) -> Self {
+        self.webhooks = webhooks;
         self
     }
 

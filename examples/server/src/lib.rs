@@ -34,6 +34,7 @@ mod sessions;
 mod socket;
 mod telemetry;
 mod warm;
+mod webhooks;
 
 pub use self::{
     app::{App, app, worker_app},
@@ -44,4 +45,5 @@ pub use self::{
     retention::prune_forever,
     serve::{Shutdown, serve},
     telemetry::{Telemetry, log_layer},
+    webhooks::{WebhookArgs, WebhookSecret, Webhooks, deliver_webhooks},
 };

@@ -70,9 +70,9 @@ pub(super) async fn update(connections: &Connections, delivery: &Delivery) -> Re
     if connections.row(update).await.map_err(from_sqlx)?.is_some() {
         return Ok(());
     }
-    let what = format_args!("the delivery of execution {id}");
     let select = sqlx::query("SELECT version FROM delivery WHERE execution_id = $1").bind(id.as_uuid());
     let stored = connections.row(select).await.map_err(from_sqlx)?;
+    let what = format_args!("the delivery of execution {id}");
     let stored = column(&stored.ok_or_else(|| Error::not_found(what))?, "version")?;
     check_version(what, stored, version)?;
     Err(Error::conflict(format!("{what} was changed meanwhile: read it again")))

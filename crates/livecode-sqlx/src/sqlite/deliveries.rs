@@ -82,11 +82,11 @@ pub(super) async fn update(transaction: Transaction<'_>, delivery: Delivery) -> 
     if !updated.is_empty() {
         return Ok(());
     }
-    let what = format_args!("the delivery of execution {id}");
     let stored: Option<i64> = sqlx::query_scalar("SELECT version FROM delivery WHERE execution_id = ?")
         .bind(id.as_uuid())
         .fetch_optional(transaction.connection)
         .await?;
+    let what = format_args!("the delivery of execution {id}");
     check_version(what, stored.ok_or_else(|| Error::not_found(what))?, version)?;
     Err(Error::conflict(format!("{what} was changed meanwhile: read it again")).into())
 }
