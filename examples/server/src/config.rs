@@ -142,6 +142,7 @@ pub struct Config {
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub retain_days: Option<u32>,
 
+    /// How receivers are told of ends
     #[command(flatten)]
     pub webhooks: WebhookArgs,
 

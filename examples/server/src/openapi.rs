@@ -27,6 +27,7 @@ use crate::{
     executions::{Receipt, RunRequest},
     problem,
     record::Record,
+    webhooks,
 };
 
 #[derive(OpenApi)]
@@ -107,6 +108,9 @@ pub(crate) fn complete(mut description: utoipa::openapi::OpenApi, app: &App) -> 
         let names =
             known.iter().flat_map(|language| std::iter::once(&language.name).chain(&language.aliases));
         language.enum_values = Some(names.map(|name| json!(name)).collect());
+    }
+    if app.webhooks.is_none() {
+        webhooks::leave_out(components);
     }
     // A record has all that a receipt has.
     if let Some(RefOr::T(Schema::OneOf(one))) = components.schemas.get("ReceiptOrRecord") {

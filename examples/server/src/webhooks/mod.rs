@@ -17,7 +17,10 @@ use clap::Args;
 use ipnet::IpNet;
 use livecode::{Delivery, DeliveryState, Error, Result, Timestamp};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{Components, RefOr, Schema},
+};
 
 use self::{address::Allowed, policy::Tries};
 pub use self::{deliver::deliver_webhooks, signature::WebhookSecret};
@@ -106,6 +109,21 @@ pub(crate) fn check(webhooks: Option<&Webhooks>, url: Option<&str>) -> Result<()
         (None, Some(_)) => Err(Problem::invalid(vec![
             "callback_url is there, and this server tells nobody: leave it out, or have its operator set WEBHOOK_SECRET".into(),
         ])),
+    }
+}
+
+/// Takes `callback_url` out of the description of a server that tells nobody.
+pub(crate) fn leave_out(components: &mut Components) {
+    for schema in components.schemas.values_mut() {
+        let parts = match schema {
+            RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().collect(),
+            whole => vec![whole],
+        };
+        for part in parts {
+            if let RefOr::T(Schema::Object(object)) = part {
+                object.properties.remove("callback_url");
+            }
+        }
     }
 }
 

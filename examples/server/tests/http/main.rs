@@ -20,3 +20,4 @@ mod server;
 mod sessions;
 mod shutdown;
 mod socket;
+mod webhooks;

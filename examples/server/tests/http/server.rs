@@ -10,7 +10,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use livecode::{Ceiling, Engine, MemoryQueue, MemoryStore, Runner, Store, Worker};
-use livecode_server::{App, Auth, Shutdown, app};
+use livecode_server::{App, Auth, Shutdown, Webhooks, app, deliver_webhooks};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) auth: Auth,
     /// Whose pages may ask.
     pub(crate) origins: Vec<HeaderValue>,
+    /// How receivers are told.
+    pub(crate) webhooks: Option<Webhooks>,
 }
 
 impl Default for Setup {
@@ -45,6 +47,7 @@ impl Default for Setup {
             worker: true,
             auth: Auth::default(),
             origins: Vec::new(),
+            webhooks: None,
         }
     }
 }
@@ -64,7 +67,11 @@ impl Setup {
             let draining = shutdown.draining();
             tokio::spawn(async move { worker.run(draining).await });
         }
-        let state = App::new(engine, Some(runner), shutdown.clone()).auth(self.auth).origins(self.origins);
+        let state = App::new(engine, Some(runner), shutdown.clone())
+            .auth(self.auth)
+            .origins(self.origins)
+            .webhooks(self.webhooks);
+        tokio::spawn(deliver_webhooks(state.clone(), shutdown.draining()));
         Server { router: app(state), fake, shutdown }
     }
 }
