@@ -175,9 +175,9 @@ pub enum Command {
 
     /// Print the secret that an owner's webhooks are signed by, for the owner to check them with
     WebhookSecret {
-        /// Whose
+        /// Whose; nobody's in particular where nobody signs in
         #[arg(value_parser = owner)]
-        owner: Owner,
+        owner: Option<Owner>,
 
         /// The server's own, as it's set there
         #[arg(long, env, value_name = "SECRET", hide_env_values = true)]

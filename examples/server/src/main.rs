@@ -5,7 +5,7 @@
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
-use livecode::{Engine, Error, Result, Worker};
+use livecode::{Engine, Error, Owner, Result, Worker};
 use livecode_server::{
     App, Auth, Command, Config, KeyFile, KeysAction, Parts, Role, Shutdown, Telemetry, WebhookSecret,
     Webhooks, app, deliver_webhooks, keep_metrics, prune_forever, serve, worker_app,
@@ -51,7 +51,8 @@ fn carry_out(command: &Command) -> Result<()> {
     match command {
         Command::Keys { file, action } => keys(&KeyFile::new(file), action),
         Command::WebhookSecret { owner, webhook_secret } => {
-            print(writeln!(std::io::stdout(), "{}", WebhookSecret::read(webhook_secret)?.of_owner(owner)))
+            let owner = owner.clone().unwrap_or_else(Owner::anonymous);
+            print(writeln!(std::io::stdout(), "{}", WebhookSecret::read(webhook_secret)?.of_owner(&owner)))
         }
     }
 }

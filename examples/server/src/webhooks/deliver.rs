@@ -71,7 +71,7 @@ impl Deliverer {
                 }
             }
             // Where so much is due that it takes a while to read, it's read less often.
-            let next = sleep(POLL.max(began.elapsed() * 4));
+            let next = sleep((began.elapsed() * 4).clamp(POLL, 10 * POLL));
             tokio::pin!(next);
             loop {
                 self.begin();

@@ -64,7 +64,7 @@ impl Tries {
                 after: Duration::ZERO,
                 error: "this server was ended before the receiver answered".into(),
             },
-            Tried::NotNow { error, .. } if number >= self.most => self.given_up(&error),
+            Tried::NotNow { error, .. } if number >= self.most => given_up(number, &error),
             Tried::NotNow { error, wish } => {
                 let factor = 4_u32.saturating_pow(number.saturating_sub(1));
                 let pause = self.first_pause.saturating_mul(factor).min(LONGEST_PAUSE);
@@ -74,13 +74,14 @@ impl Tries {
         }
     }
 
-    /// What follows where so many were begun already: the last one's process didn't live to tell of it.
+    /// What follows where so many were begun already. One that was broken off, or whose process died, is made up for; but not
+    /// without end.
     pub(super) fn before(&self, begun: u32, last_error: Option<&str>) -> Option<DeliveryChange> {
-        let lost = "its process ended before the receiver answered";
-        (begun >= self.most).then(|| self.given_up(last_error.unwrap_or(lost)))
+        let lost = "this server was ended before the receiver answered";
+        (begun >= self.most.saturating_mul(2)).then(|| given_up(begun, last_error.unwrap_or(lost)))
     }
+}
 
-    fn given_up(&self, error: &str) -> DeliveryChange {
-        DeliveryChange::Fail { error: format!("given up after {} tries: {error}", self.most) }
-    }
+fn given_up(tries: u32, error: &str) -> DeliveryChange {
+    DeliveryChange::Fail { error: format!("given up after {tries} tries: {error}") }
 }
