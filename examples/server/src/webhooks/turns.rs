@@ -44,17 +44,17 @@ impl Turns {
             return;
         }
         let receiver = receiver(&delivery);
-        let lane = self.lanes.iter_mut().find(|lane| lane.is_of(&delivery.owner, &receiver));
-        match lane {
-            Some(lane) if lane.waiting.len() >= WAITING_FOR_A_RECEIVER => return,
+        let id = delivery.execution_id;
+        match self.lanes.iter_mut().find(|lane| lane.is_of(&delivery.owner, &receiver)) {
+            Some(lane) if lane.waiting.len() >= WAITING_FOR_A_RECEIVER => {}
             Some(lane) => {
-                self.known.insert(delivery.execution_id);
                 lane.waiting.push_back(delivery);
+                self.known.insert(id);
             }
             None => {
-                self.known.insert(delivery.execution_id);
                 let (owner, waiting) = (delivery.owner.clone(), [delivery].into());
                 self.lanes.push_back(Lane { owner, receiver, waiting, under_way: 0 });
+                self.known.insert(id);
             }
         }
     }

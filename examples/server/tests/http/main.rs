@@ -16,6 +16,7 @@ mod jobs;
 mod local;
 mod page;
 mod problems;
+mod receiver;
 mod server;
 mod sessions;
 mod shutdown;

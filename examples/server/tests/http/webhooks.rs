@@ -1,28 +1,18 @@
 //! Who is told of an execution's end, by what, how often, and who never is.
 
-use std::{
-    collections::HashSet,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashSet, sync::Arc};
 
-use axum::{
-    Router,
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
-};
-use base64::{Engine, prelude::BASE64_STANDARD};
+use axum::http::StatusCode;
 use clap::Parser;
-use hmac::{Hmac, KeyInit, Mac};
 use livecode::{MemoryStore, Owner};
 use livecode_server::{Config, WebhookSecret, Webhooks};
 use serde_json::{Value, json};
-use sha2::Sha256;
-use tokio::{net::TcpListener, sync::mpsc, task::yield_now};
+use tokio::task::yield_now;
 
-use crate::server::{Server, Setup};
+use crate::{
+    receiver::Receiver,
+    server::{Server, Setup},
+};
 
 const SECRET: &str = "an example of a secret, in 32 bytes and more";
 
@@ -37,100 +27,6 @@ fn webhooks(arguments: &[&str]) -> Option<Webhooks> {
 fn telling(arguments: &[&str]) -> Server {
     let inside = ["--webhook-allow", "127.0.0.0/8,::1/128"];
     Setup { webhooks: webhooks(&[&inside, arguments].concat()), ..Setup::default() }.start()
-}
-
-/// What a receiver got.
-#[derive(Clone, Debug)]
-struct Got {
-    path: String,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Got {
-    fn header(&self, name: &str) -> &str {
-        self.headers[name].to_str().unwrap()
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    /// Whether the signature is one by this secret, as its owner would find out.
-    fn is_signed_by(&self, secret: &str) -> bool {
-        let key = BASE64_STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-        let head = format!("{}.{}.", self.header("webhook-id"), self.header("webhook-timestamp"));
-        mac.update(head.as_bytes());
-        mac.update(&self.body);
-        let signature = self.header("webhook-signature").strip_prefix("v1,").unwrap();
-        mac.verify_slice(&BASE64_STANDARD.decode(signature).unwrap()).is_ok()
-    }
-}
-
-/// A receiver on this machine, and what it's told.
-struct Receiver {
-    address: SocketAddr,
-    got: mpsc::UnboundedReceiver<Got>,
-    /// Of requests that it doesn't answer, one message for each whose connection was closed.
-    left: mpsc::UnboundedReceiver<()>,
-}
-
-/// Answers one after the other, and 200 when they're used up; 0 is none at all.
-#[derive(Clone)]
-struct Script {
-    answers: Arc<Mutex<Vec<u16>>>,
-    got: mpsc::UnboundedSender<Got>,
-    left: mpsc::UnboundedSender<()>,
-}
-
-/// Says that its request has gone.
-struct Gone(mpsc::UnboundedSender<()>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.send(()).ok();
-    }
-}
-
-async fn answer(State(script): State<Script>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    script.got.send(Got { path: uri.to_string(), headers, body }).ok();
-    let answer = {
-        let mut answers = script.answers.lock().unwrap();
-        if answers.is_empty() { 200 } else { answers.remove(0) }
-    };
-    if answer == 0 {
-        let _gone = Gone(script.left);
-        return std::future::pending().await;
-    }
-    let moved = [(header::LOCATION, "/elsewhere"), (header::RETRY_AFTER, "100000")];
-    let status = StatusCode::from_u16(answer).unwrap();
-    if [302, 307, 429].contains(&answer) { (status, moved).into_response() } else { status.into_response() }
-}
-
-impl Receiver {
-    async fn answering(answers: impl Into<Vec<u16>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (to_got, got) = mpsc::unbounded_channel();
-        let (to_left, left) = mpsc::unbounded_channel();
-        let script = Script { answers: Arc::new(Mutex::new(answers.into())), got: to_got, left: to_left };
-        let router = Router::new().fallback(answer).with_state(script);
-        tokio::spawn(axum::serve(listener, router).into_future());
-        Self { address, got, left }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/ended?token=hush", self.address)
-    }
-
-    async fn next(&mut self) -> Got {
-        self.got.recv().await.unwrap()
-    }
-
-    fn has_nothing_more(&mut self) -> bool {
-        self.got.try_recv().is_err()
-    }
 }
 
 fn program(source: &str, url: &str) -> Value {
