@@ -347,6 +347,7 @@ async fn who_does_not_answer_holds_up_nobody() {
     silent.next().await;
     let id = server.tell("out 2", &well.url()).await;
     assert_eq!(well.next().await.header("webhook-id"), id);
+    assert!(silent.left.try_recv().is_err(), "it's told while all of those are still waited for");
     assert_eq!(server.settled(&id).await["status"], "DELIVERED");
     silent.left.recv().await.unwrap();
     let mut errors = Vec::new();
