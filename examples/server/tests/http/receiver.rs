@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -104,7 +105,8 @@ impl Receiver {
     }
 
     pub(crate) async fn next(&mut self) -> Got {
-        self.got.recv().await.unwrap()
+        let got = tokio::time::timeout(Duration::from_secs(60), self.got.recv()).await;
+        got.expect("a request within a minute").unwrap()
     }
 
     pub(crate) fn has_nothing_more(&mut self) -> bool {

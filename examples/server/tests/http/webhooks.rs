@@ -1,6 +1,6 @@
 //! Who is told of an execution's end, by what, how often, and who never is.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use clap::Parser;
@@ -47,13 +47,16 @@ impl Server {
 
     /// Where it stands when that holds, which is a matter of moments.
     async fn callback_when(&self, id: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let callback = self.callback(id).await;
-            if holds(&callback) {
-                return callback;
+        let look = async {
+            loop {
+                let callback = self.callback(id).await;
+                if holds(&callback) {
+                    return callback;
+                }
+                yield_now().await;
             }
-            yield_now().await;
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(60), look).await.expect("that within a minute")
     }
 
     async fn settled(&self, id: &str) -> Value {
