@@ -83,5 +83,5 @@ impl Tries {
 }
 
 fn given_up(tries: u32, error: &str) -> DeliveryChange {
-    DeliveryChange::Fail { error: format!("given up after {tries} tries: {error}") }
+    DeliveryChange::Fail { error: format!("given up after try {tries}: {error}") }
 }

@@ -169,7 +169,7 @@ async fn who_never_gets_well_is_given_up() {
     let id = server.tell("out 1", &receiver.url()).await;
     let told = server.settled(&id).await;
     assert_eq!((&told["status"], &told["attempts"]), (&json!("FAILED"), &json!(3)));
-    assert_eq!(told["last_error"], "given up after 3 tries: the receiver answered with status 503");
+    assert_eq!(told["last_error"], "given up after try 3: the receiver answered with status 503");
     for _ in 0..3 {
         receiver.next().await;
     }
