@@ -8,7 +8,7 @@ ARG BASE_IMAGE=debian:bookworm-slim
 # What programs are run by in the process sandbox, and who the server is where it needs no privileges.
 FROM ${BASE_IMAGE} AS runtime
 RUN apt-get update \
- && apt-get install -y --no-install-recommends nodejs python3 \
+ && apt-get install -y --no-install-recommends ca-certificates nodejs python3 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --no-create-home --home-dir /nonexistent livecode
 COPY scripts/worker-entrypoint /usr/local/bin/

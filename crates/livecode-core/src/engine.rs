@@ -1,6 +1,7 @@
 //! What a service calls where requests come in: sessions, run, wait, follow, cancel. Does nothing in the background.
 
 mod accept;
+mod deliveries;
 mod quota;
 
 use std::{

@@ -11,6 +11,7 @@ mod clock;
 mod compile_cache;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod delivery;
 mod engine;
 mod error;
 mod event;
@@ -37,6 +38,7 @@ pub use self::{
     artifact::{Artifact, Reuse},
     clock::{Clock, SystemClock, Timestamp},
     compile_cache::{CompileCache, CompileCacheStats},
+    delivery::{Delivery, DeliveryChange, DeliveryState},
     engine::{Accepted, Edit, Engine, RunOptions},
     error::{Error, ErrorKind, Result},
     event::{Event, EventKind, Input, Output, Seq, Stdio},
@@ -55,7 +57,7 @@ pub use self::{
     session::{Revision, RevisionHead, Session, SessionRevision, SessionStatus, Source},
     spec::{ExecutionSpec, SourceFile},
     state::{State, Transition},
-    store::{Captured, Follow, Inserted, ListQuery, PageStart, PruneQuery, Pruned, Store},
+    store::{Captured, DeliveryQuery, Follow, Inserted, ListQuery, PageStart, PruneQuery, Pruned, Store},
     trace::Trace,
     worker::Worker,
 };

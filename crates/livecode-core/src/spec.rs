@@ -47,6 +47,9 @@ pub struct ExecutionSpec {
     /// Test cases, each of which brings its own standard input: the program is run once for each in place of once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grading: Option<Grading>,
+    /// Who is told of its end, by a `POST` to this URL: [`Delivery`](crate::Delivery). A [`Runner`](crate::Runner) tells nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
     /// The request that it comes from, for logs and traces.
     #[serde(default, skip_serializing_if = "Trace::is_empty")]
     pub trace: Trace,
@@ -64,6 +67,8 @@ impl ExecutionSpec {
     pub const MIN_INPUT_BYTES: usize = 64;
     /// The most bytes of all arguments and environment variables together, each with the NUL that ends it.
     pub const MAX_ARGUMENT_BYTES: usize = 64 * 1024;
+    /// The longest URL in bytes.
+    pub const MAX_URL: usize = 2048;
 
     /// A program of one file, with no input, no arguments and the host's default limits.
     pub fn new(language: impl Into<String>, source_code: impl Into<String>) -> Self {
@@ -78,6 +83,7 @@ impl ExecutionSpec {
             limits: LimitRequest::default(),
             compile_limits: LimitRequest::default(),
             grading: None,
+            callback_url: None,
             trace: Trace::default(),
         }
     }
@@ -110,6 +116,13 @@ impl ExecutionSpec {
         self
     }
 
+    /// The same, of whose end this URL is told.
+    #[must_use]
+    pub fn callback_url(mut self, url: impl Into<String>) -> Self {
+        self.callback_url = Some(url.into());
+        self
+    }
+
     /// Checks everything that can be checked without running it, and completes it: the language by its canonical name,
     /// every limit filled in.
     ///
@@ -117,7 +130,8 @@ impl ExecutionSpec {
     ///
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown language, an empty or oversized member, a
     /// path that is not plainly relative, a NUL where the kernel ends a string, a limit of zero or above the ceiling, test cases
-    /// that are none, too many, or come with a standard input beside theirs, and a [`Trace`] that isn't one.
+    /// that are none, too many, or come with a standard input beside theirs, a URL that nobody can be told at, and a [`Trace`] that
+    /// isn't one.
     pub fn complete(mut self, languages: &Languages, ceiling: &Ceiling) -> Result<Self> {
         let language = languages.get(&self.language)?;
         if self.source_code.trim().is_empty() {
@@ -128,6 +142,7 @@ impl ExecutionSpec {
         let tests = self.grading.as_ref().map_or(0, Grading::bytes);
         Self::check_total(&self.source_code, &self.files, self.stdin.len() + tests)?;
         self.check_arguments()?;
+        self.check_callback_url()?;
         self.trace.check()?;
         self.language = language.name.clone();
         let limits = self.limits.resolve(&ceiling.run, "limits")?;
@@ -195,6 +210,38 @@ impl ExecutionSpec {
             ));
         }
         grading.check(limits.output_bytes)
+    }
+
+    /// What the URL looks like. Which receivers may be told is for whoever sends the word to know.
+    fn check_callback_url(&self) -> Result<()> {
+        let Some(url) = &self.callback_url else {
+            return Ok(());
+        };
+        // It isn't repeated: it may hold a secret.
+        let refuse = |reason: &str| Err(Error::invalid(format!("callback_url {reason}")));
+        if url.len() > Self::MAX_URL {
+            return refuse("is longer than 2048 bytes: send a shorter one");
+        }
+        if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return refuse("has a space, a control character or one beyond ASCII: percent-encode it");
+        }
+        let scheme = url
+            .split_once("://")
+            .filter(|(scheme, _)| ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)));
+        let Some((_, rest)) = scheme else {
+            return refuse("is no URL of http or https: send one such as https://example.org/ended");
+        };
+        if rest.contains('#') {
+            return refuse("has a fragment, which no receiver gets: leave out the '#' and what follows");
+        }
+        let authority = rest.split(['/', '\\', '?']).next().unwrap_or_default();
+        if authority.is_empty() {
+            return refuse("has no host: send one such as https://example.org/ended");
+        }
+        if authority.contains('@') {
+            return refuse("has a user or a password in it: put a token into its query");
+        }
+        Ok(())
     }
 
     fn check_arguments(&self) -> Result<()> {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::{
-    Event, Execution, ExecutionId, ExecutionSpec, Input, Output, Owner, Quota, Refusal, Result, Revision,
-    RevisionHead, Seq, Session, SessionId, SessionRevision, Timestamp,
+    Delivery, Event, Execution, ExecutionId, ExecutionSpec, Input, Output, Owner, Quota, Refusal, Result,
+    Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Timestamp,
 };
 
 /// What became of [`Store::insert`].
@@ -83,6 +83,17 @@ pub struct Pruned {
     pub last: Option<(Timestamp, ExecutionId)>,
 }
 
+/// Which deliveries [`Store::deliveries`] gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryQuery {
+    /// Only those that are due at this moment.
+    pub due_until: Timestamp,
+    /// From the one that is due longest on, or after the place of this one.
+    pub after: Option<(Timestamp, ExecutionId)>,
+    /// At most so many; 0 is none.
+    pub limit: usize,
+}
+
 /// What a program has written so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captured {
@@ -129,6 +140,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// has its idempotency key for the same owner and session (none counts as one session); or fails with `Conflict`
     /// where its id is taken. Of concurrent calls with one key exactly one inserts.
     ///
+    /// Where something is to be told of its end, its [`Delivery::of`] is added in the same transaction.
+    ///
     /// A store that [is the queue](Store::is_queue) too makes the job claimable in the same transaction.
     async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted>;
 
@@ -150,8 +163,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Replaces the execution where the stored version is `execution.version - 1`, else fails with `Conflict`; `NotFound`
     /// where there is none. In the same transaction `output` is added to the log, as of `execution.attempt`, then, where
-    /// [`Execution::status_differs`] from the stored one, a status event, or the end where the state is terminal. Gives
-    /// back the last sequence number.
+    /// [`Execution::status_differs`] from the stored one, a status event, or the end where the state is terminal; with the end its
+    /// delivery becomes due at `execution.completed_at`, which is a change of that. Gives back the last sequence number.
     async fn update(&self, execution: &Execution, output: &[Output]) -> Result<Seq>;
 
     /// Adds to the log, one event for each chunk, where the stored execution is running its attempt `attempt`, else
@@ -186,8 +199,19 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// count: one damaged row must not hide all others from a sweep.
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>>;
 
-    /// Deletes executions that have ended, with all that was asked of them, their logs and what was sent to them, in the order of their ends and
-    /// then of their ids; their idempotency keys are free again. Takes as long as it takes to look at `query.limit` of them,
+    /// Where the word of an execution's end stands; none where nobody is to be told of it, and where there is no such execution.
+    async fn delivery(&self, id: ExecutionId) -> Result<Option<Delivery>>;
+
+    /// What is due, in the order of [`Delivery::due_at`] and then of the ids. Costs next to nothing where nothing is, however many
+    /// executions and deliveries there are.
+    async fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>>;
+
+    /// Replaces the delivery where the stored version is `delivery.version - 1`, else fails with `Conflict`; `NotFound` where
+    /// there is none. Execution, owner and URL stay as they are.
+    async fn update_delivery(&self, delivery: &Delivery) -> Result<()>;
+
+    /// Deletes executions that have ended, with all that was asked of them, their logs, what was sent to them and their
+    /// deliveries, in the order of their ends and then of their ids; their idempotency keys are free again. Takes as long as it takes to look at `query.limit` of them,
     /// however long the history, and holds up no other call for longer than deleting them does. Sessions and their revisions
     /// stay. Who is reading a log while it's deleted gets `NotFound`, or its end without what is gone.
     async fn prune(&self, query: &PruneQuery) -> Result<Pruned>;

@@ -5,9 +5,9 @@
 use std::{sync::Arc, time::Duration};
 
 use livecode_core::{
-    Accepted, Ceiling, Clock, Edit, Engine, ErrorKind, ExecutionId, ExecutionSpec, LimitRequest, Limits,
-    MemoryQueue, MemoryStore, Owner, Result, Revision, RunOptions, SessionId, SourceFile, SystemClock,
-    conformance::ManualClock,
+    Accepted, Ceiling, Clock, DeliveryChange, DeliveryState, Edit, Engine, ErrorKind, ExecutionId,
+    ExecutionSpec, LimitRequest, Limits, MemoryQueue, MemoryStore, Owner, Result, Revision, RunOptions,
+    SessionId, SourceFile, SystemClock, conformance::ManualClock,
 };
 
 fn engine() -> Engine {
@@ -63,11 +63,13 @@ async fn a_repeated_run_is_compared_by_what_it_brings_alone() {
     }
     let stdin = |spec: &mut ExecutionSpec| spec.stdin = "x".into();
     let open = |spec: &mut ExecutionSpec| spec.stdin_open = true;
+    let told = |spec: &mut ExecutionSpec| spec.callback_url = Some("https://example.org/".into());
     for different in [
         run(&engine, id, Edit { files, ..source("a") }).await,
         run(&engine, id, Edit { language: Some("javascript".into()), ..Edit::default() }).await,
         engine.run_session(id, Edit::default(), stdin, keyed()).await,
         engine.run_session(id, Edit::default(), open, keyed()).await,
+        engine.run_session(id, Edit::default(), told, keyed()).await,
     ] {
         assert_eq!(kind(different), Some(ErrorKind::Conflict));
     }
@@ -196,4 +198,30 @@ async fn the_view_of_one_owner_prunes_nothing() {
     let id = end(&alice).await;
     assert_eq!(kind(alice.prune(Duration::ZERO, 0).await), Some(ErrorKind::Unsupported));
     alice.execution(id).await.unwrap();
+}
+
+/// Who dies with one leaves it to the others when its lease is over, and who is late changes nothing.
+#[tokio::test]
+async fn a_delivery_is_one_processes_for_as_long_as_its_lease() {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let engine = engine().clock(clock.clone());
+    let spec = ExecutionSpec::new("python", "1").callback_url("https://example.org/ended");
+    let id = engine.run(spec, RunOptions::default()).await.unwrap().execution.id;
+    assert_eq!(engine.deliveries_due(None, 9).await.unwrap(), []);
+    let ended = engine.cancel(id).await.unwrap();
+    let due = engine.deliveries_due(None, 9).await.unwrap();
+    assert_eq!(due, [engine.delivery(&ended).await.unwrap().unwrap()]);
+    let begin = || DeliveryChange::Begin { lease: Duration::from_secs(30) };
+    let dead = engine.change_delivery(&due[0], begin()).await.unwrap().unwrap();
+    assert_eq!(engine.change_delivery(&due[0], begin()).await.unwrap(), None, "it's another's");
+    assert_eq!(engine.deliveries_due(None, 9).await.unwrap(), []);
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(engine.deliveries_due(None, 9).await.unwrap(), std::slice::from_ref(&dead));
+    let next = engine.change_delivery(&dead, begin()).await.unwrap().unwrap();
+    assert_eq!(engine.change_delivery(&dead, DeliveryChange::Deliver).await.unwrap(), None, "too late");
+    let told = engine.change_delivery(&next, DeliveryChange::Deliver).await.unwrap().unwrap();
+    assert_eq!((told.state, told.attempts), (DeliveryState::Delivered, 2));
+    assert_eq!(kind(engine.change_delivery(&told, begin()).await), Some(ErrorKind::Conflict));
+    let alice = engine.for_owner(Owner::new("alice").unwrap());
+    assert_eq!(kind(alice.deliveries_due(None, 9).await), Some(ErrorKind::Unsupported));
 }

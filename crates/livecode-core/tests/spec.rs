@@ -405,3 +405,30 @@ fn a_spec_that_was_kept_before_there_were_traces_is_read_and_one_without_is_writ
     assert_eq!(read, spec());
     assert!(!serde_json::to_string(&read).unwrap().contains("trace"));
 }
+
+#[test]
+fn a_callback_url_is_one_that_somebody_can_be_told_at() {
+    let told = |url: &str| spec().callback_url(url);
+    let longest = format!("https://example.org/{}", "x".repeat(ExecutionSpec::MAX_URL - 20));
+    for url in ["http://a", "HTTPS://Example.org:8443/ended?token=a@b&c=%20", "http://[::1]/", &longest] {
+        assert_eq!(complete(told(url)).unwrap().callback_url.as_deref(), Some(url));
+    }
+    for (url, reason) in [
+        ("", "https://example.org/ended"),
+        ("example.org/ended", "http or https"),
+        ("ftp://example.org/", "http or https"),
+        ("https:/example.org", "http or https"),
+        ("https:///ended", "no host"),
+        ("https://?x", "no host"),
+        ("https://user@example.org/", "a user or a password"),
+        ("https://user:hush@example.org", "a user or a password"),
+        ("https://example.org\\@example.com/#", "a fragment"),
+        ("https://example.org/#part", "leave out the '#'"),
+        ("https://example.org/a b", "percent-encode"),
+        ("https://example.org/\r\nx: y", "percent-encode"),
+        ("https://ex\u{e4}mple.org/", "percent-encode"),
+        (&format!("{longest}x"), "longer than 2048 bytes"),
+    ] {
+        refused(told(url), &["callback_url ", reason]);
+    }
+}

@@ -27,6 +27,7 @@ use crate::{
     sessions, socket,
     streams::Streams,
     tiers::{Tier, Tiers},
+    webhooks::Webhooks,
 };
 
 /// What all handlers share. Cheap to clone.
@@ -43,6 +44,7 @@ pub struct App {
     pub(crate) has_debug_routes: bool,
     pub(crate) streams: Streams,
     pub(crate) tiers: Arc<Tiers>,
+    pub(crate) webhooks: Option<Webhooks>,
 }
 
 impl App {
@@ -63,6 +65,7 @@ impl App {
             has_debug_routes: false,
             streams: Streams::default(),
             tiers: Arc::default(),
+            webhooks: None,
         }
     }
 
@@ -93,6 +96,13 @@ impl App {
     #[must_use]
     pub fn origins(mut self, origins: Vec<HeaderValue>) -> Self {
         self.origins = origins;
+        self
+    }
+
+    /// The same, telling receivers of ends: [`deliver_webhooks`](crate::deliver_webhooks) does it.
+    #[must_use]
+    pub fn webhooks(mut self, webhooks: Option<Webhooks>) -> Self {
+        self.webhooks = webhooks;
         self
     }
 

@@ -97,7 +97,7 @@ async fn run_one(app: &App, program: Value, headers: &HeaderMap) -> Result<(Stat
     }
     let request: RunRequest = serde_json::from_value(program)
         .map_err(|error| Problem::invalid(vec![format!("the program can't be read: {error}")]))?;
-    let options = request.options(&HeaderMap::new())?;
+    let options = request.options(app, &HeaderMap::new())?;
     let accepted = app.engine.run(request.program(headers)?, options).await?;
     let status = if accepted.new { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, accepted.execution.into()))

@@ -11,7 +11,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::BoolishValueParser
 use livecode::{Ceiling, CompileCache, Error, Languages, Limits, Owner, Result, process::Warm};
 use url::Url;
 
-use crate::{auth, connections::Bounds, images, tiers::Allowance, warm};
+use crate::{WebhookArgs, auth, connections::Bounds, images, tiers::Allowance, warm};
 
 /// The HTTP API and the worker of livecode in one process.
 ///
@@ -154,6 +154,10 @@ pub struct Config {
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub retain_days: Option<u32>,
 
+    /// How receivers are told of ends
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
+
     /// How the log is written to standard error; what of it, RUST_LOG says (default: info)
     #[arg(long, env, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -179,6 +183,17 @@ pub enum Command {
         /// What to do with it
         #[command(subcommand)]
         action: KeysAction,
+    },
+
+    /// Print the secret that an owner's webhooks are signed by, for the owner to check them with
+    WebhookSecret {
+        /// Whose; nobody's in particular where nobody signs in
+        #[arg(value_parser = owner)]
+        owner: Option<Owner>,
+
+        /// The server's own, as it's set there
+        #[arg(long, env, value_name = "SECRET", hide_env_values = true)]
+        webhook_secret: String,
     },
 }
 

@@ -28,6 +28,7 @@ use crate::{
     request,
     sessions::{FileMember, files},
     streams::Held,
+    webhooks,
 };
 
 /// The longest that an answer may be held back, in milliseconds.
@@ -89,6 +90,10 @@ pub(crate) struct RunRequest {
     compare: Option<Compare>,
     /// Whether the cases after the first that fails are skipped.
     stop_at_first_failure: Option<bool>,
+    /// Who is told of its end: an `http` or `https` URL that gets a signed `POST`, see the README.
+    #[serde(alias = "callbackUrl")]
+    #[schema(value_type = Option<webhooks::CallbackUrl>)]
+    callback_url: Option<String>,
     /// Not to be started earlier than in so many milliseconds.
     #[schema(maximum = 86_400_000)]
     delay_ms: Option<u64>,
@@ -104,7 +109,8 @@ pub(crate) struct RunRequest {
 }
 
 impl RunRequest {
-    pub(crate) fn options(&self, headers: &HeaderMap) -> Result<RunOptions, Problem> {
+    pub(crate) fn options(&self, app: &App, headers: &HeaderMap) -> Result<RunOptions, Problem> {
+        webhooks::check(app.webhooks.as_ref(), self.callback_url.as_deref())?;
         let key = match headers.get("idempotency-key").map(|value| value.to_str()) {
             None => self.idempotency_key.clone(),
             Some(Ok(key)) => Some(key.to_owned()),
@@ -148,6 +154,7 @@ impl RunRequest {
         spec.env = self.env.unwrap_or_default();
         spec.limits = self.limits.unwrap_or_default();
         spec.compile_limits = self.compile_limits.unwrap_or_default();
+        spec.callback_url = self.callback_url;
         spec.grading = grading(self.tests, self.compare, self.stop_at_first_failure);
     }
 }
@@ -199,7 +206,7 @@ async fn run_session(
     app.shutdown.refuse_while_draining()?;
     let wait = wait.or(body.wait_ms)?;
     let _held = hold(&app, wait)?;
-    let options = body.options(&headers)?;
+    let options = body.options(&app, &headers)?;
     let edit = Edit {
         language: body.language.take(),
         source_code: body.source_code.take(),
@@ -235,7 +242,7 @@ async fn run_program(
     app.shutdown.refuse_while_draining()?;
     let wait = wait.or(body.wait_ms)?;
     let _held = hold(&app, wait)?;
-    let options = body.options(&headers)?;
+    let options = body.options(&app, &headers)?;
     let accepted = app.engine.run(body.program(&headers)?, options).await?;
     Ok(answer(&app, accepted, wait).await)
 }

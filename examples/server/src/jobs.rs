@@ -16,7 +16,7 @@ use crate::{
     openapi,
     problem::Problem,
     record::{Record, record},
-    request,
+    request, webhooks,
 };
 
 /// What is run where a job doesn't say.
@@ -36,6 +36,10 @@ struct JobRequest {
     /// The name of a language or one of its aliases; `python` where it isn't said.
     #[schema(value_type = Option<openapi::Language>)]
     language: Option<String>,
+    /// As for `POST /executions`.
+    #[serde(alias = "callbackUrl")]
+    #[schema(value_type = Option<webhooks::CallbackUrl>)]
+    callback_url: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -66,7 +70,9 @@ async fn submit(
     let Some(code) = body.code else {
         return Err(Problem::invalid(vec!["code is required".into()]));
     };
+    webhooks::check(app.webhooks.as_ref(), body.callback_url.as_deref())?;
     let mut spec = ExecutionSpec::new(body.language.unwrap_or_else(|| LANGUAGE.to_owned()), code);
+    spec.callback_url = body.callback_url;
     spec.trace = request::trace(&headers);
     let accepted = app.engine.run(spec, RunOptions::default()).await?;
     Ok((StatusCode::CREATED, Json(Job { job_id: accepted.execution.id })))

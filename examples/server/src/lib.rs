@@ -38,6 +38,7 @@ mod streams;
 mod telemetry;
 mod tiers;
 mod warm;
+mod webhooks;
 
 pub use self::{
     app::{App, app, worker_app},
@@ -50,4 +51,5 @@ pub use self::{
     serve::{Shutdown, serve},
     telemetry::{Telemetry, log_layer},
     tiers::{Allowance, Tiers},
+    webhooks::{WebhookArgs, WebhookSecret, Webhooks, deliver_webhooks},
 };

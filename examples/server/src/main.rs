@@ -5,10 +5,10 @@
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
-use livecode::{Engine, Error, Result, Worker};
+use livecode::{Engine, Error, Owner, Result, Worker};
 use livecode_server::{
-    App, Auth, Command, Config, KeyFile, KeysAction, Parts, Role, Shutdown, Telemetry, Tiers, app,
-    keep_metrics, prune_forever, serve, worker_app,
+    App, Auth, Command, Config, KeyFile, KeysAction, Parts, Role, Shutdown, Telemetry, Tiers, WebhookSecret,
+    Webhooks, app, deliver_webhooks, keep_metrics, prune_forever, serve, worker_app,
 };
 use tokio::{
     net::TcpListener,
@@ -47,10 +47,19 @@ fn main() -> ExitCode {
     code
 }
 
-fn carry_out(Command::Keys { file, action }: &Command) -> Result<()> {
-    let file = KeyFile::new(file);
+fn carry_out(command: &Command) -> Result<()> {
+    match command {
+        Command::Keys { file, action } => keys(&KeyFile::new(file), action),
+        Command::WebhookSecret { owner, webhook_secret } => {
+            let owner = owner.clone().unwrap_or_else(Owner::anonymous);
+            print(writeln!(std::io::stdout(), "{}", WebhookSecret::read(webhook_secret)?.of_owner(&owner)))
+        }
+    }
+}
+
+fn keys(file: &KeyFile, action: &KeysAction) -> Result<()> {
     let mut out = std::io::stdout();
-    let written = match action {
+    print(match action {
         KeysAction::Create { owner, role, tier } => {
             writeln!(out, "{}", file.create_in(tier.as_deref(), owner.clone(), *role)?)
         }
@@ -67,7 +76,10 @@ fn carry_out(Command::Keys { file, action }: &Command) -> Result<()> {
                 key.tier.as_ref().map(|tier| format!("\t{tier}")).unwrap_or_default()
             )
         }),
-    };
+    })
+}
+
+fn print(written: std::io::Result<()>) -> Result<()> {
     written.map_err(|error| Error::unavailable("standard output can't be written").with_source(error))
 }
 
@@ -85,6 +97,11 @@ fn start(config: &Config) -> Result<()> {
 async fn run(config: &Config) -> Result<()> {
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     let (auth, tiers) = (Auth::open(config)?, Tiers::open(config)?);
+    // Who runs strangers' programs needs neither a way out nor the secret.
+    let webhooks = match config.role {
+        Role::All | Role::Api => Webhooks::open(&config.webhooks)?,
+        Role::Worker => None,
+    };
     let Parts { store, queue, runner, watched } = Parts::open(config).await?;
     let engine = Engine::new(store.clone(), queue.clone())
         .languages(config.known_languages()?)
@@ -98,12 +115,15 @@ async fn run(config: &Config) -> Result<()> {
         .tiers(tiers)
         .origins(config.allowed_origins()?)
         .watching(watched.clone())
-        .debug_routes(config.debug_routes);
+        .debug_routes(config.debug_routes)
+        .webhooks(webhooks);
     let listener = listen(config).await?;
     let router = match config.role {
         Role::All | Role::Api => app(state.clone()),
         Role::Worker => worker_app(state.clone()),
     };
+    let delivering = shutdown.draining().child_token();
+    let webhooks = deliver_webhooks(state.clone(), delivering.clone());
     let probe = tokio::spawn(async move { state.probe_languages().await });
     let metrics = tokio::spawn(keep_metrics());
     let draining = shutdown.draining();
@@ -121,7 +141,7 @@ async fn run(config: &Config) -> Result<()> {
         worker
     });
     let retain = config.retain();
-    let workers = async move {
+    let work = async move {
         match worker {
             Some(worker) => tokio::select! {
                 () = worker.run(draining) => {}
@@ -129,6 +149,10 @@ async fn run(config: &Config) -> Result<()> {
             },
             None => draining.cancelled().await,
         }
+        delivering.cancel();
+    };
+    let workers = async {
+        tokio::join!(work, webhooks);
     };
     let ended = serve(listener, router, anonymous, config.bounds, shutdown, workers, async {
         either(&mut terminate, &mut interrupt).await;

@@ -41,6 +41,7 @@ const WARM_WAITING: &str = "livecode_warm_waiting";
 const WARM_HITS: &str = "livecode_warm_hits_total";
 const WARM_MISSES: &str = "livecode_warm_misses_total";
 const WARM_FAILURES: &str = "livecode_warm_failures_total";
+const WEBHOOKS: &str = "livecode_webhook_tries_total";
 const CACHE_HITS: &str = "livecode_compile_cache_hits_total";
 const CACHE_MISSES: &str = "livecode_compile_cache_misses_total";
 const CACHE_ENTRIES: &str = "livecode_compile_cache_entries";
@@ -97,7 +98,11 @@ fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(CACHE_MISSES, "Programs that were compiled and might have begun so");
     describe_gauge!(CACHE_ENTRIES, "Compile steps of which something is kept");
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "What is kept of compile steps");
+    describe_counter!(WEBHOOKS, "Tries to tell a receiver of an execution's end");
     gauge!(EVENT_STREAMS).increment(0.0);
+    for result in ["delivered", "retried", "failed"] {
+        counter!(WEBHOOKS, "result" => result).increment(0);
+    }
     // There from the first look on, and 0 where programs run elsewhere.
     tell_warm(0, 0, 0, 0);
     tell_cache(CompileCacheStats::default());
@@ -203,6 +208,11 @@ pub(crate) fn answered(method: &Method, route: &str, status: u16, took: Duration
     let route = route.to_owned();
     histogram!(REQUEST_SECONDS, "method" => method, "route" => route.clone()).record(took);
     counter!(REQUESTS, "method" => method, "route" => route, "status" => status.to_string()).increment(1);
+}
+
+/// Counts a try: `delivered`, `retried` where there will be another one, `failed` where it was the last.
+pub(crate) fn webhook(result: &'static str) {
+    counter!(WEBHOOKS, "result" => result).increment(1);
 }
 
 /// An event stream, for as long as this lives.

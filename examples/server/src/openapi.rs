@@ -24,7 +24,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 pub(crate) use self::schemas::*;
-use crate::{App, problem};
+use crate::{App, problem, webhooks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -115,6 +115,9 @@ pub(crate) fn complete(mut description: utoipa::openapi::OpenApi, app: &App) -> 
     }
     if let Some(RefOr::T(Schema::Array(files))) = components.schemas.get_mut("Files") {
         files.unique_items = true;
+    }
+    if app.webhooks.is_none() {
+        webhooks::leave_out(components);
     }
     // A way of comparing that has members is told by the name of the one that it has.
     if let Some(RefOr::T(Schema::OneOf(ways))) = components.schemas.get_mut("Compare") {

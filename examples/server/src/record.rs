@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use livecode::{
-    Captured, ErrorType, Execution, ExecutionId, Result, Revision, SessionId, State as Status, Timestamp,
+    Captured, Delivery, ErrorType, Execution, ExecutionId, Result, Revision, SessionId, State as Status,
+    Timestamp,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{App, grading::Grade, openapi};
+use crate::{App, grading::Grade, openapi, webhooks::Callback};
 
 /// An execution as clients see it. Every member is always there but `unprotected`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,6 +59,8 @@ pub(crate) struct Record {
     unprotected: Vec<String>,
     #[serde(flatten)]
     grade: Grade,
+    /// Who is told of its end, and where that stands; null where nobody is.
+    callback: Option<Callback>,
 }
 
 impl Record {
@@ -66,7 +69,7 @@ impl Record {
         self.stdout.len() + self.stderr.len() + self.grade.output_bytes()
     }
 
-    fn new(execution: Execution, captured: &Captured) -> Self {
+    fn new(execution: Execution, captured: &Captured, delivery: Option<Delivery>) -> Self {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let (error_type, error_message) = (execution.error_type(), execution.error_message());
         let outcome = execution.outcome.as_ref();
@@ -95,12 +98,13 @@ impl Record {
             completed_at: execution.completed_at,
             unprotected: outcome.map(|outcome| outcome.unprotected.clone()).unwrap_or_default(),
             grade: outcome.into(),
+            callback: delivery.map(Callback::from),
         }
     }
 }
 
 /// The record with what the program has written so far.
 pub(crate) async fn record(app: &App, execution: Execution) -> Result<Record> {
-    let captured = app.engine.output(execution.id).await?;
-    Ok(Record::new(execution, &captured))
+    let (captured, delivery) = tokio::join!(app.engine.output(execution.id), app.engine.delivery(&execution));
+    Ok(Record::new(execution, &captured?, delivery?))
 }

@@ -69,6 +69,7 @@ mod tests {
             include_str!("store/inputs.rs"),
             include_str!("store/list.rs"),
             include_str!("store/quota.rs"),
+            include_str!("store/deliveries.rs"),
             include_str!("store/retention.rs"),
         ];
         let queue = [

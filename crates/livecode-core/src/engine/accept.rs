@@ -147,7 +147,7 @@ impl Engine {
             && (!brought.files || accepted.files == asked.files)
             && (&accepted.stdin, accepted.stdin_open) == (&asked.stdin, asked.stdin_open)
             && (&accepted.args, &accepted.env) == (&asked.args, &asked.env)
-            && accepted.grading == asked.grading
+            && (&accepted.grading, &accepted.callback_url) == (&asked.grading, &asked.callback_url)
             && fits(&asked.limits, &accepted.limits)
             && fits(&asked.compile_limits, &accepted.compile_limits);
         if !is_same {

@@ -1,5 +1,6 @@
 //! The backends in memory: the reference for every other one. They forget everything when the process ends.
 
+mod deliveries;
 mod inputs;
 mod queue;
 mod store;

@@ -1,5 +1,7 @@
 //! Records in memory.
 
+mod retention;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     fmt,
@@ -15,14 +17,15 @@ use tokio::sync::Notify;
 
 use super::{
     concat,
+    deliveries::Deliveries,
     inputs::{self, Inputs},
     lock,
     tallies::Tallies,
 };
 use crate::{
-    Captured, Error, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted,
-    ListQuery, Output, Owner, PageStart, PruneQuery, Pruned, Quota, Refusal, Result, Revision, RevisionHead,
-    Seq, Session, SessionId, SessionRevision, State, Stdio, Store, Timestamp,
+    Captured, Delivery, DeliveryQuery, Error, Event, EventKind, Execution, ExecutionId, ExecutionSpec,
+    Follow, Input, Inserted, ListQuery, Output, Owner, PageStart, PruneQuery, Pruned, Quota, Refusal, Result,
+    Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, State, Stdio, Store, Timestamp,
 };
 
 /// A [`Store`] in memory, for tests and for hosts that need no history beyond their own life.
@@ -57,6 +60,7 @@ struct Records {
     /// The others, by when they ended.
     ended: BTreeSet<(Timestamp, ExecutionId)>,
     tallies: Tallies,
+    deliveries: Deliveries,
 }
 
 struct SessionRecord {
@@ -265,6 +269,18 @@ impl Store for MemoryStore {
         Ok(self.records().list(query))
     }
 
+    async fn delivery(&self, id: ExecutionId) -> Result<Option<Delivery>> {
+        Ok(self.records().deliveries.get(id))
+    }
+
+    async fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>> {
+        Ok(self.records().deliveries.due(query))
+    }
+
+    async fn update_delivery(&self, delivery: &Delivery) -> Result<()> {
+        self.records().deliveries.update(delivery)
+    }
+
     async fn prune(&self, query: &PruneQuery) -> Result<Pruned> {
         Ok(self.records().prune(query))
     }
@@ -312,6 +328,7 @@ impl Records {
         }
         self.by_owner.entry(execution.owner.clone()).or_default().insert(id);
         self.open.insert(id);
+        self.deliveries.insert(Delivery::of(execution, spec));
         let mut record = Record {
             execution: execution.clone(),
             spec: spec.clone(),
@@ -339,6 +356,7 @@ impl Records {
         if let Some(completed_at) = execution.completed_at {
             self.open.remove(&id);
             self.ended.insert((completed_at, id));
+            self.deliveries.execution_ended(id, completed_at);
         }
         Ok(last)
     }
@@ -375,32 +393,9 @@ impl Records {
             .collect()
     }
 
-    fn prune(&mut self, query: &PruneQuery) -> Pruned {
-        let start = query.after.map_or(Bound::Unbounded, Bound::Excluded);
-        let ended = self.ended.range((start, Bound::Unbounded));
-        let page: Vec<_> =
-            ended.take_while(|(at, _)| *at < query.ended_before).take(query.limit).copied().collect();
-        let mut deleted = 0;
-        for &(at, id) in &page {
-            if !self.is_kept(id, query.keep_per_session) {
-                self.ended.remove(&(at, id));
-                self.delete(id);
-                deleted += 1;
-            }
-        }
-        Pruned { deleted, last: page.last().filter(|_| page.len() == query.limit).copied() }
-    }
-
-    /// Whether it's one of the newest `keep` of its session.
-    fn is_kept(&self, id: ExecutionId, keep: usize) -> bool {
-        let session = self.executions.get(&id).and_then(|record| record.execution.session_id);
-        let siblings = session.and_then(|session| self.by_session.get(&session));
-        let newer = (Bound::Excluded(id), Bound::Unbounded);
-        siblings.is_some_and(|siblings| siblings.range(newer).take(keep).count() < keep)
-    }
-
     fn delete(&mut self, id: ExecutionId) {
         let Some(Record { execution, .. }) = self.executions.remove(&id) else { return };
+        self.deliveries.delete(id);
         if let Some(key) = execution.idempotency_key {
             self.by_key.remove(&(execution.owner.clone(), execution.session_id, key));
         }
@@ -475,7 +470,7 @@ fn forget<K: Eq + Hash>(index: &mut HashMap<K, BTreeSet<ExecutionId>>, of: K, id
     }
 }
 
-fn check_version(what: fmt::Arguments<'_>, stored: u64, new: u64) -> Result<()> {
+pub(super) fn check_version(what: fmt::Arguments<'_>, stored: u64, new: u64) -> Result<()> {
     if new.checked_sub(1) == Some(stored) {
         return Ok(());
     }

@@ -15,9 +15,10 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use livecode_core::{
-    Captured, Error, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, Job, Lease,
-    ListQuery, MemoryQueue, MemoryStore, Output, Owner, PruneQuery, Pruned, Queue, QueueStats, Quota,
-    Refusal, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Store, Timestamp,
+    Captured, Delivery, DeliveryQuery, Error, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input,
+    Inserted, Job, Lease, ListQuery, MemoryQueue, MemoryStore, Output, Owner, PruneQuery, Pruned, Queue,
+    QueueStats, Quota, Refusal, Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision,
+    Store, Timestamp,
 };
 
 /// What happens to a call.
@@ -268,6 +269,18 @@ impl Store for FatedStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Execution>> {
         self.fates.meet("list", self.inner.list(query)).await
+    }
+
+    async fn delivery(&self, id: ExecutionId) -> Result<Option<Delivery>> {
+        self.fates.meet("delivery", self.inner.delivery(id)).await
+    }
+
+    async fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>> {
+        self.fates.meet("deliveries", self.inner.deliveries(query)).await
+    }
+
+    async fn update_delivery(&self, delivery: &Delivery) -> Result<()> {
+        self.fates.meet("update_delivery", self.inner.update_delivery(delivery)).await
     }
 
     async fn prune(&self, query: &PruneQuery) -> Result<Pruned> {

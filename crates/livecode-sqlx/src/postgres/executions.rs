@@ -58,6 +58,8 @@ pub(super) struct Insert {
     spec: String,
     /// Whether input may be sent to it.
     takes_input: bool,
+    /// Who is told of its end, as JSON.
+    callback_url: Option<String>,
     /// What of it is JSON or wider than it was, made ahead: a value that can't be kept is its caller's alone.
     columns: Columns,
     revision: Option<i64>,
@@ -89,6 +91,7 @@ impl Insert {
     pub(super) fn new(execution: Execution, spec: &ExecutionSpec, is_queue: bool) -> Result<Self> {
         Ok(Self {
             takes_input: spec.stdin_open,
+            callback_url: spec.callback_url.as_ref().map(json).transpose()?,
             spec: json(spec)?,
             columns: Columns::of(&execution)?,
             revision: execution.revision.map(|revision| signed(revision.0)).transpose()?,
@@ -133,11 +136,12 @@ impl Change for Insert {
             "WITH asked AS MATERIALIZED (
                  SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::smallint[],
                      $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
-                     $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::text[], $20::boolean[], $21::bigint[], $22::boolean[])
+                     $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::text[], $20::boolean[], $21::bigint[], $22::boolean[],
+                     $23::text[])
                  WITH ORDINALITY
                  AS asked (id, owner, session_id, revision, idempotency_key, language, priority, state, attempt, failures,
                      version, run_after, created_at, started_at, completed_at, cancel_requested_at, outcome, failure, spec,
-                     is_queue, delay, takes_input, place)
+                     is_queue, delay, takes_input, callback_url, place)
              ), inserted AS (
                  INSERT INTO execution (id, owner, session_id, revision, idempotency_key, language, priority, state, attempt,
                      failures, version, run_after, created_at, started_at, completed_at, cancel_requested_at, outcome, failure,
@@ -154,6 +158,9 @@ impl Change for Insert {
                  SELECT id, 1, state, attempt, cancel_requested FROM inserted
              ), opened AS (
                  INSERT INTO stdin (execution_id) SELECT id FROM inserted JOIN asked USING (id) WHERE takes_input
+             ), told AS (
+                 INSERT INTO delivery (execution_id, url)
+                 SELECT id, callback_url FROM inserted JOIN asked USING (id) WHERE callback_url IS NOT NULL
              ), jobs AS MATERIALIZED (
                  SELECT id, attempt, owner, priority, delay, place FROM asked JOIN inserted USING (id, attempt) WHERE is_queue
              ), ",
@@ -183,6 +190,7 @@ impl Change for Insert {
         .bind(inserts.iter().map(|insert| insert.is_queue).collect::<Vec<_>>())
         .bind(executions().map(delay).collect::<Vec<_>>())
         .bind(inserts.iter().map(|insert| insert.takes_input).collect::<Vec<_>>())
+        .bind(inserts.iter().map(|insert| insert.callback_url.as_deref()).collect::<Vec<_>>())
         .fetch_all(&mut *connection)
         .await?;
         let mut made = Vec::with_capacity(inserts.len());
@@ -256,6 +264,10 @@ impl Change for Update {
                  INSERT INTO event (execution_id, seq, state, attempt, cancel_requested)
                  SELECT id, last_seq + added + 1, state, attempt, cancel_requested_at IS NOT NULL FROM changed
                  WHERE differs AND completed_at IS NULL
+             ), told AS (
+                 UPDATE delivery SET due_at = changed.completed_at, version = delivery.version + 1
+                 FROM changed WHERE execution_id = changed.id
+                     AND execution_id = ANY(ARRAY(SELECT id FROM changed WHERE completed_at IS NOT NULL))
              ), removed AS (
                  -- The job that nobody holds; who holds one acknowledges it.
                  DELETE FROM job

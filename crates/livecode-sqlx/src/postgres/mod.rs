@@ -1,6 +1,7 @@
 //! PostgreSQL: one database, any number of processes on any number of machines.
 
 mod connections;
+mod deliveries;
 mod events;
 mod executions;
 mod inputs;

@@ -55,6 +55,7 @@ pub(super) async fn delete(connections: &Connections, old: Vec<Uuid>) -> Result<
              logged AS (DELETE FROM event WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted))),
              written AS (DELETE FROM output WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted))),
              opened AS (DELETE FROM stdin WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted))),
+             told AS (DELETE FROM delivery WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted))),
              sent AS (DELETE FROM input WHERE execution_id = ANY(ARRAY(SELECT id FROM deleted)))
          SELECT id FROM deleted",
     )

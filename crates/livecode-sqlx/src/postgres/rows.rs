@@ -103,15 +103,15 @@ pub(super) fn parsed<T: FromStr<Err = Error>>(row: &PgRow, name: &'static str) -
     column::<&str>(row, name)?.parse().map_err(damaged)
 }
 
-fn from_json<T: DeserializeOwned>(row: &PgRow, name: &'static str) -> Result<T> {
+pub(super) fn from_json<T: DeserializeOwned>(row: &PgRow, name: &'static str) -> Result<T> {
     serde_json::from_str(column(row, name)?).map_err(damaged)
 }
 
-fn optional_from_json<T: DeserializeOwned>(row: &PgRow, name: &'static str) -> Result<Option<T>> {
+pub(super) fn optional_from_json<T: DeserializeOwned>(row: &PgRow, name: &'static str) -> Result<Option<T>> {
     column::<Option<&str>>(row, name)?.map(serde_json::from_str).transpose().map_err(damaged)
 }
 
-fn moment(row: &PgRow, name: &'static str) -> Result<Option<Timestamp>> {
+pub(super) fn moment(row: &PgRow, name: &'static str) -> Result<Option<Timestamp>> {
     column::<Option<i64>>(row, name)?.map(Timestamp::from_millis).transpose().map_err(damaged)
 }
 

@@ -7,10 +7,11 @@ use super::connections::in_time;
 use crate::error::from_sqlx;
 
 /// In order; the number of those that a database has been through is in `livecode_schema`. Never edited, only added to.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/postgres/1_initial.sql"),
     include_str!("../../migrations/postgres/2_input.sql"),
     include_str!("../../migrations/postgres/3_quota.sql"),
+    include_str!("../../migrations/postgres/4_delivery.sql"),
 ];
 
 /// The lock that a process has while it migrates (`pg_advisory_xact_lock`): "livecode" in ASCII.

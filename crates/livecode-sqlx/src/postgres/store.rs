@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use livecode_core::{
-    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, ListQuery, Output,
-    Owner, PageStart, PruneQuery, Pruned, Quota, Refusal, Result, Revision, RevisionHead, Seq, Session,
-    SessionId, SessionRevision, Stdio, Store, Timestamp,
+    Captured, Delivery, DeliveryQuery, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted,
+    ListQuery, Output, Owner, PageStart, PruneQuery, Pruned, Quota, Refusal, Result, Revision, RevisionHead,
+    Seq, Session, SessionId, SessionRevision, Stdio, Store, Timestamp,
 };
 use sqlx::QueryBuilder;
 
 use super::{
-    Database, events,
+    Database, deliveries, events,
     executions::{self, Append, Insert, Update},
     inputs,
     quota::{self, Admit},
@@ -193,6 +193,18 @@ impl Store for PostgresStore {
             }
             damaged += wanted - at_most(found.len() as u64);
         }
+    }
+
+    async fn delivery(&self, id: ExecutionId) -> Result<Option<Delivery>> {
+        deliveries::get(&self.database.connections, id).await
+    }
+
+    async fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>> {
+        deliveries::due(&self.database.connections, query).await
+    }
+
+    async fn update_delivery(&self, delivery: &Delivery) -> Result<()> {
+        deliveries::update(&self.database.connections, delivery).await
     }
 
     async fn prune(&self, query: &PruneQuery) -> Result<Pruned> {

@@ -50,7 +50,7 @@ pub(super) async fn by_key(
     .await
 }
 
-/// The statements that add an execution, and one more.
+/// The statements that add an execution, and others.
 macro_rules! insert {
     ($more:literal) => {
         concat!(
@@ -66,13 +66,14 @@ macro_rules! insert {
     };
 }
 
-/// Adds an execution; `spec` is its specification as JSON, `takes_input` says that input may be sent to it, `is_queue` that its
-/// job belongs into this file's queue.
+/// Adds an execution; `spec` is its specification as JSON, `takes_input` says that input may be sent to it, `callback_url` who is
+/// told of its end, `is_queue` that its job belongs into this file's queue.
 pub(super) async fn insert(
     transaction: Transaction<'_>,
     execution: Execution,
     spec: String,
     takes_input: bool,
+    callback_url: Option<String>,
     is_queue: bool,
 ) -> Result<Inserted, Failure> {
     if let Some(key) = &execution.idempotency_key {
@@ -83,8 +84,14 @@ pub(super) async fn insert(
     }
     let id = execution.id.as_uuid();
     let delay = millis(execution.run_after.duration_since(execution.created_at));
-    let statements =
-        if takes_input { insert!("; INSERT INTO stdin (execution_id) VALUES (?)") } else { insert!("") };
+    let statements = match (takes_input, &callback_url) {
+        (false, None) => insert!(""),
+        (true, None) => insert!("; INSERT INTO stdin (execution_id) VALUES (?)"),
+        (false, Some(_)) => insert!("; INSERT INTO delivery (execution_id, url) VALUES (?, ?)"),
+        (true, Some(_)) => insert!(
+            "; INSERT INTO stdin (execution_id) VALUES (?); INSERT INTO delivery (execution_id, url) VALUES (?, ?)"
+        ),
+    };
     let inserted = sqlx::query(transaction.only(statements))
         .bind(id)
         .bind(execution.owner.as_str())
@@ -122,6 +129,11 @@ pub(super) async fn insert(
         .bind(is_queue);
     // That input may be sent to it.
     let inserted = if takes_input { inserted.bind(id) } else { inserted };
+    // Who is told of its end.
+    let inserted = match callback_url {
+        Some(url) => inserted.bind(id).bind(url),
+        None => inserted,
+    };
     let inserted = inserted.execute(transaction.connection).await;
     match inserted {
         Ok(_) => Ok(Inserted::New),

@@ -1,5 +1,6 @@
 //! SQLite: one file, one writer, many readers, any number of processes.
 
+mod deliveries;
 mod events;
 mod executions;
 mod inputs;

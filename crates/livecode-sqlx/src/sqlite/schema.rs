@@ -10,12 +10,13 @@ use super::{BUSY_PAUSE, BUSY_TIMEOUT};
 use crate::error::{from_sqlx, is_busy};
 
 /// In order; the number of those that a file has been through is its `user_version`. Never edited, only added to.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/sqlite/1_initial.sql"),
     include_str!("../../migrations/sqlite/2_fairness.sql"),
     include_str!("../../migrations/sqlite/3_retention.sql"),
     include_str!("../../migrations/sqlite/4_input.sql"),
     include_str!("../../migrations/sqlite/5_quota.sql"),
+    include_str!("../../migrations/sqlite/6_delivery.sql"),
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "live" in ASCII.

@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, TryStreamExt, stream::BoxStream};
 use livecode_core::{
-    Captured, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted, ListQuery, Output,
-    Owner, PageStart, PruneQuery, Pruned, Quota, Refusal, Result, Revision, RevisionHead, Seq, Session,
-    SessionId, SessionRevision, Stdio, Store, Timestamp,
+    Captured, Delivery, DeliveryQuery, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input, Inserted,
+    ListQuery, Output, Owner, PageStart, PruneQuery, Pruned, Quota, Refusal, Result, Revision, RevisionHead,
+    Seq, Session, SessionId, SessionRevision, Stdio, Store, Timestamp,
 };
 use sqlx::QueryBuilder;
 
 use super::{
-    Database, events, executions, inputs, quota, retention, rows, sessions,
+    Database, deliveries, events, executions, inputs, quota, retention, rows, sessions,
     writer::{Calls, Survives},
 };
 use crate::{
@@ -107,7 +107,7 @@ impl Store for SqliteStore {
     }
 
     async fn insert(&self, execution: &Execution, spec: &ExecutionSpec) -> Result<Inserted> {
-        let takes_input = spec.stdin_open;
+        let (takes_input, callback_url) = (spec.stdin_open, spec.callback_url.clone());
         let spec = json(spec)?;
         let execution = execution.clone();
         let is_queue = self.is_queue;
@@ -117,8 +117,8 @@ impl Store for SqliteStore {
             .database
             .writer
             .write(Survives::PowerCut, calls, move |transaction| {
-                executions::insert(transaction, execution.clone(), spec.clone(), takes_input, is_queue)
-                    .boxed()
+                let (execution, spec, callback_url) = (execution.clone(), spec.clone(), callback_url.clone());
+                executions::insert(transaction, execution, spec, takes_input, callback_url, is_queue).boxed()
             })
             .await?;
         if is_queue {
@@ -281,6 +281,25 @@ impl Store for SqliteStore {
             }
         }
         Ok(found)
+    }
+
+    async fn delivery(&self, id: ExecutionId) -> Result<Option<Delivery>> {
+        deliveries::get(&self.database.readers, id).await
+    }
+
+    async fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>> {
+        deliveries::due(&self.database.readers, query).await
+    }
+
+    async fn update_delivery(&self, delivery: &Delivery) -> Result<()> {
+        // What a power cut takes back is told once more.
+        let delivery = delivery.clone();
+        self.database
+            .writer
+            .write(Survives::Kill, Calls::One, move |transaction| {
+                deliveries::update(transaction, delivery.clone()).boxed()
+            })
+            .await
     }
 
     async fn prune(&self, query: &PruneQuery) -> Result<Pruned> {

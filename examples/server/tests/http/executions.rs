@@ -13,8 +13,9 @@ use crate::{
 };
 
 /// All members of a record, sorted.
-const MEMBERS: [&str; 25] = [
+const MEMBERS: [&str; 26] = [
     "attempt",
+    "callback",
     "compile_output",
     "completed_at",
     "cpu_time_ms",
@@ -64,7 +65,7 @@ async fn a_run_ends_with_a_complete_record() {
         "stdout_truncated": false, "stderr_truncated": false, "exit_code": 0, "signal": null, "error_type": null,
         "error_message": null, "compile_output": null, "execution_time_ms": 12, "cpu_time_ms": 10,
         "memory_peak_bytes": 9_437_184, "created_at": record["created_at"], "started_at": record["started_at"],
-        "completed_at": record["completed_at"], "tests": null, "points": null, "max_points": null,
+        "completed_at": record["completed_at"], "tests": null, "points": null, "max_points": null, "callback": null,
     });
     assert_eq!(record, expected);
     for at in ["created_at", "started_at", "completed_at"] {

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use livecode::{
-    Capabilities, Captured, Error, ErrorKind, Event, Execution, ExecutionId, ExecutionSpec, Follow, Input,
-    Inserted, Io, ListQuery, Outcome, Output, Owner, Program, PruneQuery, Pruned, Quota, Refusal, Result,
-    Revision, RevisionHead, Sandbox, Seq, Session, SessionId, SessionRevision, Stdio, Store, Termination,
-    Timestamp,
+    Capabilities, Captured, Delivery, DeliveryQuery, Error, ErrorKind, Event, Execution, ExecutionId,
+    ExecutionSpec, Follow, Input, Inserted, Io, ListQuery, Outcome, Output, Owner, Program, PruneQuery,
+    Pruned, Quota, Refusal, Result, Revision, RevisionHead, Sandbox, Seq, Session, SessionId,
+    SessionRevision, Stdio, Store, Termination, Timestamp,
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -266,6 +266,18 @@ impl Store for Broken {
     }
 
     async fn list(&self, _: &ListQuery) -> Result<Vec<Execution>> {
+        Err(self.error())
+    }
+
+    async fn delivery(&self, _: ExecutionId) -> Result<Option<Delivery>> {
+        Err(self.error())
+    }
+
+    async fn deliveries(&self, _: &DeliveryQuery) -> Result<Vec<Delivery>> {
+        Err(self.error())
+    }
+
+    async fn update_delivery(&self, _: &Delivery) -> Result<()> {
         Err(self.error())
     }
 

@@ -10,7 +10,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use livecode::{Ceiling, Clock, Engine, MemoryQueue, MemoryStore, Runner, Store, SystemClock, Worker};
-use livecode_server::{App, Auth, Shutdown, Tiers, app};
+use livecode_server::{App, Auth, Shutdown, Tiers, Webhooks, app, deliver_webhooks};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -39,6 +39,8 @@ pub(crate) struct Setup {
     /// How much callers may ask for.
     pub(crate) tiers: Tiers,
     pub(crate) clock: Arc<dyn Clock>,
+    /// How receivers are told.
+    pub(crate) webhooks: Option<Webhooks>,
 }
 
 impl Default for Setup {
@@ -53,6 +55,7 @@ impl Default for Setup {
             debug_routes: false,
             tiers: Tiers::default(),
             clock: Arc::new(SystemClock),
+            webhooks: None,
         }
     }
 }
@@ -78,7 +81,9 @@ impl Setup {
             .auth(self.auth)
             .origins(self.origins)
             .debug_routes(self.debug_routes)
-            .tiers(self.tiers);
+            .tiers(self.tiers)
+            .webhooks(self.webhooks);
+        tokio::spawn(deliver_webhooks(state.clone(), shutdown.draining()));
         Server { router: app(state), fake, shutdown }
     }
 }

@@ -6,8 +6,9 @@ use std::{
 };
 
 use axum::http::StatusCode;
+use clap::Parser;
 use livecode::ErrorKind;
-use livecode_server::{LogFormat, log_layer};
+use livecode_server::{Config, LogFormat, Webhooks, log_layer};
 use serde_json::{Value, json};
 use tracing_subscriber::{Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -160,8 +161,12 @@ async fn why_a_request_failed_is_in_the_log_under_its_id_and_not_in_its_answer()
 #[tokio::test]
 async fn what_clients_send_is_not_in_the_log_at_any_level() {
     log();
-    let server = Server::start();
+    let secret = ["", "--webhook-secret", "hunter2-hunter2-hunter2-hunter2-hunter2"];
+    let webhooks = ["--webhook-allow", "127.0.0.0/8", "--webhook-attempts", "1"];
+    let config = Config::parse_from(secret.iter().chain(&webhooks));
+    let server = Setup { webhooks: Webhooks::open(&config.webhooks).unwrap(), ..Setup::default() }.start();
     let body = json!({
+        "callback_url": "http://127.0.0.1:1/hunter2-path?token=hunter2-token",
         "language": "python", "source_code": "out hunter2-source\nerr hunter2-stderr\nenv\nexit 1", "stdin": "hunter2-stdin",
         "args": ["hunter2-arg"], "env": { "TOKEN": "hunter2-env" }, "files": [{ "path": "a", "content": "hunter2-file" }],
         "wait_ms": 60_000,
@@ -174,6 +179,13 @@ async fn what_clients_send_is_not_in_the_log_at_any_level() {
     ];
     let answer = server.post_with("/executions?token=hunter2-query", &headers, body).await;
     assert_eq!(answer.text("stdout").lines().next(), Some("hunter2-source"));
+    let read = format!("/executions/{}", answer.text("id"));
+    until("the end of its delivery", async || {
+        let record = server.get(&read).await.json();
+        (record["callback"]["status"] == "FAILED").then_some(())
+    })
+    .await;
+    assert!(!log().json.grep("a receiver could not be reached").is_empty());
     run(&server, "after-it", "out 1").await;
     assert!(!log().json.grep("secretive").is_empty());
     for written in [&log().text, &log().json] {

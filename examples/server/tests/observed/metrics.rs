@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What is there after a run, by name and kind.
-const PROMISED: [(&str, &str); 30] = [
+const PROMISED: [(&str, &str); 31] = [
     ("livecode_queue_up", "gauge"),
     ("livecode_queue_jobs", "gauge"),
     ("livecode_queue_oldest_waiting_seconds", "gauge"),
@@ -37,6 +37,7 @@ const PROMISED: [(&str, &str); 30] = [
     ("livecode_warm_hits_total", "counter"),
     ("livecode_warm_misses_total", "counter"),
     ("livecode_warm_failures_total", "counter"),
+    ("livecode_webhook_tries_total", "counter"),
     ("livecode_compile_cache_hits_total", "counter"),
     ("livecode_compile_cache_misses_total", "counter"),
     ("livecode_compile_cache_entries", "gauge"),

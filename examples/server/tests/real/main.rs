@@ -9,3 +9,4 @@ mod processes;
 mod redis_server;
 mod runs;
 mod server;
+mod webhooks;

@@ -1,5 +1,6 @@
 //! The clauses of [`Store`].
 
+mod deliveries;
 mod executions;
 mod followers;
 mod inputs;
@@ -15,7 +16,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 pub use self::{
-    executions::*, followers::*, inputs::*, list::*, log::*, quota::*, retention::*, sessions::*,
+    deliveries::*, executions::*, followers::*, inputs::*, list::*, log::*, quota::*, retention::*,
+    sessions::*,
 };
 use crate::{
     Change, Compare, Event, Execution, ExecutionId, ExecutionSpec, Follow, Grading, LimitRequest, Outcome,
@@ -79,6 +81,13 @@ macro_rules! store_suite {
             input_has_a_bound
             concurrent_input_is_numbered_without_gaps
             input_is_deleted_with_its_execution
+            a_delivery_is_made_with_its_execution
+            a_delivery_is_due_when_its_execution_has_ended
+            a_delivery_comes_back_as_it_was_changed
+            a_delivery_changes_only_from_the_version_before
+            of_those_who_begin_a_delivery_one_does
+            deliveries_are_listed_in_the_order_in_which_they_are_due
+            a_delivery_is_deleted_with_its_execution
             pages_go_both_ways
             limits_are_taken_at_their_word
             a_page_begins_at_any_id
@@ -164,6 +173,7 @@ fn full_spec() -> ExecutionSpec {
             compare: Compare::Tolerance { absolute: 0.1 + 0.2, relative: 1e23 / 3.0 },
             stop_at_first_failure: true,
         }),
+        callback_url: Some(AWKWARD.into()),
         trace: Trace {
             request_id: Some("~'\"\\{}".into()),
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
