@@ -1,7 +1,7 @@
 //! Which leases a worker holds, and the heartbeat that keeps them.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,7 +16,7 @@ use crate::{Error, Lease, Queue, Result};
 /// All leases that a worker holds, by token.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    held: Mutex<HashMap<Uuid, Entry>>,
+    held: Mutex<BTreeMap<Uuid, Entry>>,
     /// Held from the look at what is to be extended until the queue has answered.
     heartbeat: tokio::sync::Mutex<()>,
 }
@@ -110,11 +110,11 @@ impl Leases {
 
     fn lose_lapsed(&self) {
         let now = Instant::now();
-        self.lock().extract_if(|_, entry| entry.until <= now).for_each(|(_, entry)| entry.lose());
+        self.lock().extract_if(.., |_, entry| entry.until <= now).for_each(|(_, entry)| entry.lose());
     }
 
     /// Nothing can panic halfway through a change of the map.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, Entry>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

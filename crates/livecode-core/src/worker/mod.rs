@@ -191,12 +191,14 @@ impl Worker {
         let mut attempts = JoinSet::new();
         let work = async {
             select! {
+                biased;
                 () = shift.claim_until_shutdown(&mut attempts) => {}
                 () = self.sweep_forever() => {}
             }
             shift.drain(&mut attempts).await;
         };
         select! {
+            biased;
             () = work => {}
             () = shift.leases.keep(&*self.queue, self.lease) => {}
         }
@@ -225,6 +227,7 @@ impl Shift {
             let claim = self.worker.queue.claim(free, CLAIM_WAIT, self.worker.lease);
             pin!(claim);
             let claimed = select! {
+                biased;
                 claimed = &mut claim => claimed,
                 () = self.shutdown.cancelled() => match timeout(LAST_CLAIM, claim).await {
                     Ok(claimed) => claimed,
@@ -259,6 +262,7 @@ impl Shift {
                 sandbox.backoff.pause(&self.shutdown).await;
             } else if self.slots.available_permits() == 0 {
                 select! {
+                    biased;
                     Some(ended) = attempts.join_next() => failed = sandbox.failed(ended),
                     // Of one that is yet to be acknowledged.
                     _ = self.slots.acquire() => {}
