@@ -1,6 +1,9 @@
 //! Languages as data: file names, templates and commands.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use serde::Deserialize;
 
@@ -113,10 +116,14 @@ impl Languages {
     /// Those that come with livecode: Python, JavaScript, TypeScript, Java, C, C++, Go, Rust, Ruby, PHP, Perl and Bash. Which of
     /// them a machine can run is for [`Runner::version`](crate::Runner::version) to say.
     pub fn builtin() -> Self {
-        let mut languages = Self::none();
-        let added = languages.add_toml(include_str!("languages.toml"));
-        debug_assert!(added.is_ok(), "the built-in languages are valid: {added:?}");
-        languages
+        // Read once: every runner and every engine begins with them.
+        static BUILTIN: LazyLock<Languages> = LazyLock::new(|| {
+            let mut languages = Languages::none();
+            let added = languages.add_toml(include_str!("languages.toml"));
+            debug_assert!(added.is_ok(), "the built-in languages are valid: {added:?}");
+            languages
+        });
+        BUILTIN.clone()
     }
 
     /// Adds a language, in place of one by the same name.

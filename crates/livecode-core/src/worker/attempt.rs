@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     join, select,
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::{OwnedSemaphorePermit, RwLockReadGuard, RwLockWriteGuard, mpsc},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -83,6 +83,12 @@ enum Parting {
     Lapse,
 }
 
+/// Who an attempt runs beside, as long as this lives.
+enum Company<'a> {
+    Others(#[expect(dead_code, reason = "held")] RwLockReadGuard<'a, ()>),
+    None(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'a, ()>),
+}
+
 /// The job for the attempt that `execution` waits for, or is at.
 pub(super) fn job(execution: &Execution, now: Timestamp) -> Job {
     Job {
@@ -110,8 +116,12 @@ impl Shift {
         // Only what was asked says which request it comes from, and a span's parent is known when it begins.
         let claimed =
             tracing::info_span!("claimed", execution = %held.lease.id, attempt = held.lease.attempt);
-        match self.begin(&held).instrument(claimed.clone()).await {
-            Ok((execution, spec, started)) => {
+        let begun = async {
+            let company = self.company(&held).await?;
+            self.begin(&held).await.map(|begun| (begun, company))
+        };
+        match begun.instrument(claimed.clone()).await {
+            Ok(((execution, spec, started), _company)) => {
                 let span = self.span(&execution, spec.as_ref().ok());
                 self.carry_out(held, slot, execution, spec, started).instrument(span).await
             }
@@ -119,6 +129,26 @@ impl Shift {
                 self.leave(held, slot, parting, false).instrument(claimed).await;
                 None
             }
+        }
+    }
+
+    /// Waits until this attempt may run beside the others here, or, where it may be the last one, without any: a program that
+    /// kills its worker again and again is given up alone, and nobody is given up for having run beside it.
+    async fn company(&self, held: &Held) -> Result<Company<'_>, Parting> {
+        // No execution has failed more often than it was started.
+        let may_be_last = held.lease.attempt >= self.worker.max_attempts && self.worker.max_attempts > 1;
+        let company = async {
+            if may_be_last {
+                Company::None(self.company.write().await)
+            } else {
+                Company::Others(self.company.read().await)
+            }
+        };
+        select! {
+            biased;
+            () = held.stop.cancelled() => Err(Parting::Lapse),
+            company = company => Ok(company),
+            () = self.shutdown.cancelled() => Err(Parting::Release),
         }
     }
 

@@ -23,7 +23,7 @@ use std::{fmt, num::NonZero, sync::Arc, thread, time::Duration};
 
 use tokio::{
     pin, select,
-    sync::Semaphore,
+    sync::{RwLock, Semaphore},
     task::{JoinError, JoinSet},
     time::timeout,
 };
@@ -185,6 +185,7 @@ impl Worker {
             worker: self.clone(),
             leases: Arc::default(),
             slots: Arc::new(Semaphore::new(self.concurrency)),
+            company: RwLock::default(),
             shutdown,
             give_back: CancellationToken::new(),
         });
@@ -212,6 +213,8 @@ struct Shift {
     leases: Arc<Leases>,
     /// One for each program that may run.
     slots: Arc<Semaphore>,
+    /// Shared by attempts; an execution's last one has it alone.
+    company: RwLock<()>,
     /// Nothing more is begun.
     shutdown: CancellationToken,
     /// What still runs is stopped and given back. The parent of every lease's token.

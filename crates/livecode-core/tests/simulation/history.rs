@@ -21,10 +21,7 @@ pub(crate) enum Death {
 
 /// A change of a record that took effect.
 #[derive(Debug)]
-pub(crate) struct Deed {
-    pub(crate) who: usize,
-    pub(crate) after: Execution,
-}
+pub(crate) struct Deed(pub(crate) Execution);
 
 /// A request that was accepted, as its client was told.
 #[derive(Debug)]
@@ -52,10 +49,12 @@ pub(crate) struct Rules {
 
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    pub(crate) processes: Vec<Option<Death>>,
+    processes: usize,
     pub(crate) deeds: Vec<Deed>,
-    /// Programs in a sandbox now.
-    pub(crate) playing: usize,
+    /// Programs in a sandbox now: the process and the run.
+    playing: Vec<(usize, usize)>,
+    /// Runs whose process another program has killed.
+    taken_along: Vec<usize>,
     /// What took effect of what was sent.
     pub(crate) inputs: BTreeMap<ExecutionId, Vec<Bytes>>,
     pub(crate) accepted: Vec<Asked>,
@@ -73,14 +72,30 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn begin_process(&mut self) -> usize {
-        self.processes.push(None);
-        self.processes.len() - 1
+        self.processes += 1;
+        self.processes
     }
 
-    pub(crate) fn begin_run(&mut self, id: ExecutionId, attempt: u32) -> usize {
-        self.playing += 1;
+    pub(crate) fn die(&mut self, who: usize, death: Death) {
+        if let Death::Poisoned(by) = death {
+            let others = self.playing.iter().filter(|(of, run)| *of == who && self.runs[*run].0 != by);
+            self.taken_along.extend(others.map(|(_, run)| *run));
+        }
+    }
+
+    pub(crate) fn begin_run(&mut self, who: usize, id: ExecutionId, attempt: u32) -> usize {
+        let run = self.runs.len();
+        self.playing.push((who, run));
         self.runs.push((id, attempt));
-        self.runs.len() - 1
+        run
+    }
+
+    pub(crate) fn end_run(&mut self, run: usize) {
+        self.playing.retain(|(_, playing)| *playing != run);
+    }
+
+    pub(crate) fn playing(&self) -> usize {
+        self.playing.len()
     }
 
     pub(crate) fn insert(&mut self, execution: &Execution) {
@@ -107,12 +122,14 @@ impl History {
     pub(crate) async fn check(mut self, store: &dyn Store, rules: Rules) -> Vec<String> {
         for execution in std::mem::take(&mut self.inserted) {
             let number = self.numbers[&execution.id];
-            let Some(last_start) = self.check_changes(number, &execution, rules) else { continue };
+            if !self.check_changes(number, &execution, rules) {
+                continue;
+            }
             let record = store.get(execution.id).await.unwrap();
             let spec = store.spec(execution.id).await.unwrap();
             let script = Script::of(&spec.source_code);
             let captured = store.output(execution.id).await.unwrap();
-            self.check_end(number, &record, script, last_start, rules);
+            self.check_end(number, &record, script, rules);
             self.check_output(number, &record, script, [captured.stdout, captured.stderr]);
             let log = store.events(record.id, Seq::START, Follow::Everything).try_collect::<Vec<_>>().await;
             self.check_log(number, &record, &log.unwrap());
@@ -133,12 +150,12 @@ impl History {
         self.violations
     }
 
-    /// Goes through the changes of one record. Gives back who started its last attempt, where it has ended.
-    fn check_changes(&mut self, number: usize, first: &Execution, rules: Rules) -> Option<Option<usize>> {
-        let deeds: Vec<Deed> = self.deeds.extract_if(.., |deed| deed.after.id == first.id).collect();
-        let (mut started, mut given_back, mut starter) = (Vec::new(), 0, None);
+    /// Goes through the changes of one record. Says whether it has ended.
+    fn check_changes(&mut self, number: usize, first: &Execution, rules: Rules) -> bool {
+        let deeds: Vec<Deed> = self.deeds.extract_if(.., |deed| deed.0.id == first.id).collect();
+        let (mut started, mut given_back) = (Vec::new(), 0);
         let mut current = first.clone();
-        for Deed { who, after } in deeds {
+        for Deed(after) in deeds {
             self.require(!current.state.is_terminal(), || {
                 format!("#{number} had ended as {} and is {} then", current.state, after.state)
             });
@@ -151,7 +168,6 @@ impl History {
                         format!("#{number} is started after a wish to cancel it")
                     });
                     started.push(after.attempt);
-                    starter = Some(who);
                 }
                 (State::Running, State::Queued) => {
                     given_back += usize::from(after.failures == current.failures);
@@ -177,17 +193,10 @@ impl History {
         }
         let has_ended = current.state.is_terminal();
         self.require(has_ended, || format!("#{number} has no end: it's {}", current.state));
-        has_ended.then_some(starter)
+        has_ended
     }
 
-    fn check_end(
-        &mut self,
-        number: usize,
-        record: &Execution,
-        script: Script,
-        last_start: Option<usize>,
-        rules: Rules,
-    ) {
+    fn check_end(&mut self, number: usize, record: &Execution, script: Script, rules: Rules) {
         match (&record.outcome, record.state) {
             (Some(Outcome { termination, .. }), _) => {
                 let is_own = *termination == script.end() && *termination != Termination::Cancelled;
@@ -200,12 +209,10 @@ impl History {
                 self.require(record.failures == rules.max_attempts, || {
                     format!("#{number} was given up after {} failures", record.failures)
                 });
-                // A worker may die of itself, or of this program. That another one took this along is what mustn't be.
-                let death = last_start.and_then(|who| self.processes[who]);
-                let is_lost =
-                    record.failure.as_ref().is_some_and(|failure| failure.starts_with("the worker"));
-                let innocent = !matches!(death, Some(Death::Poisoned(id)) if id != record.id);
-                self.require(innocent || !is_lost || rules.max_attempts == 1, || {
+                // Where it has one attempt, that one may have had company.
+                let last = |run: &usize| self.runs[*run] == (record.id, record.attempt);
+                let taken_along = rules.max_attempts > 1 && self.taken_along.iter().any(last);
+                self.require(!taken_along, || {
                     format!("#{number} was given up because another program killed its worker")
                 });
             }

@@ -81,7 +81,7 @@ impl Link {
                 Death::ByChance => None,
             };
             self.sim.tell(self.who, "dies", "", about, 0);
-            self.sim.history().processes[self.who] = Some(death);
+            self.sim.history().die(self.who, death);
             self.died.cancel();
         }
     }

@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use livecode_core::{Job, Lease, MemoryQueue, Queue, QueueStats, Result};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{link::Link, sim::Sim};
@@ -17,7 +18,7 @@ use crate::{link::Link, sim::Sim};
 pub(crate) struct Jobs {
     inner: Mutex<Arc<MemoryQueue>>,
     /// What is given out a second time.
-    twins: Mutex<Vec<Lease>>,
+    twins: Mutex<Vec<(Instant, Lease)>>,
 }
 
 impl Jobs {
@@ -31,9 +32,10 @@ impl Jobs {
     }
 
     async fn claim(&self, sim: &Sim, max: usize, wait: Duration, lease: Duration) -> Result<Vec<Lease>> {
-        if let Some(twin) = self.twins.lock().unwrap().pop()
-            && max > 0
-        {
+        // A start is known by its millisecond.
+        let earlier = |(at, _): &(Instant, Lease)| at.elapsed() >= Duration::from_millis(1);
+        let twin = self.twins.lock().unwrap().pop_if(|twin| max > 0 && earlier(twin));
+        if let Some((_, twin)) = twin {
             return Ok(vec![twin]);
         }
         let lease = if sim.happens(sim.faults.early) {
@@ -50,7 +52,7 @@ impl Jobs {
                 if sim.chance(fastrand::Rng::bool) {
                     twin.token = Uuid::from_u128(sim.chance(|chance| chance.u128(..)));
                 }
-                self.twins.lock().unwrap().push(twin);
+                self.twins.lock().unwrap().push((Instant::now(), twin));
             }
         }
         Ok(leases)

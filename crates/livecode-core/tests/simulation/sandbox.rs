@@ -88,7 +88,7 @@ struct Playing<'a> {
 
 impl Drop for Playing<'_> {
     fn drop(&mut self) {
-        self.link.sim.history().playing -= 1;
+        self.link.sim.history().end_run(self.run);
         self.link.sim.tell(self.link.who, "program", "is gone", Some(self.id), self.run as u64);
     }
 }
@@ -103,7 +103,7 @@ impl Sandbox for Stage {
         let link = &*self.0;
         let (id, attempt) = program.name.rsplit_once('-').unwrap();
         let (id, attempt) = (id.parse().unwrap(), attempt.parse().unwrap());
-        let run = link.sim.history().begin_run(id, attempt);
+        let run = link.sim.history().begin_run(link.who, id, attempt);
         link.sim.tell(link.who, "program", "begins", Some(id), run as u64);
         let playing = Playing { link, id, run };
         let sick = link.sim.happens(link.sim.faults.sick);

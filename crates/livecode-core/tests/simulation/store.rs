@@ -117,7 +117,7 @@ impl Store for FaultyStore {
         let about = Some(execution.id);
         let apply = async move {
             let seq = inner.update(&execution, &output).await?;
-            link.sim.history().deeds.push(Deed { who: link.who, after: execution });
+            link.sim.history().deeds.push(Deed(execution));
             Ok(seq)
         };
         self.link.call("update", about, apply).await

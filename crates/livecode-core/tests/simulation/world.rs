@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use livecode_core::{Engine, ListQuery, MemoryStore, PageStart, Queue, QueueStats, Runner, Store, Worker};
+use livecode_core::{
+    Engine, Language, Languages, ListQuery, MemoryStore, PageStart, Queue, QueueStats, Runner, Store, Worker,
+};
 use tokio::{
     select, spawn,
     task::JoinHandle,
@@ -39,6 +41,7 @@ struct World {
     store: Arc<MemoryStore>,
     jobs: Arc<Jobs>,
     store_is_queue: bool,
+    languages: Languages,
     max_attempts: u32,
     /// Nobody starts workers any more.
     over: CancellationToken,
@@ -61,6 +64,7 @@ pub(crate) async fn play(seed: u64) -> Report {
         jobs: Arc::default(),
         store_is_queue: sim.chance(fastrand::Rng::bool),
         max_attempts,
+        languages: python(),
         over: CancellationToken::new(),
         sim: sim.clone(),
     };
@@ -77,7 +81,7 @@ pub(crate) async fn play(seed: u64) -> Report {
     for keeper in keepers {
         keeper.await.unwrap();
     }
-    let playing = sim.history().playing;
+    let playing = sim.history().playing();
     if playing > 0 {
         violations.push(format!("{playing} programs are left when all workers have ended"));
     }
@@ -85,6 +89,13 @@ pub(crate) async fn play(seed: u64) -> Report {
     let history = std::mem::take(&mut *sim.history());
     violations.extend(history.check(&*world.store, rules).await);
     Report { violations, steps: sim.steps() }
+}
+
+/// One language alone, which costs less to hand on than twelve.
+fn python() -> Languages {
+    let mut languages = Languages::none();
+    languages.add(Language::new("python", "main.py", ["python3", "main.py"])).unwrap();
+    languages
 }
 
 impl World {
@@ -98,13 +109,14 @@ impl World {
         let dies = self.sim.faults.deaths && self.sim.storms() && self.sim.chance(fastrand::Rng::bool);
         let link = Link::new(&self.sim, dies.then(|| self.sim.chance(|chance| chance.u32(0..80))));
         let (store, queue) = self.backends(&link);
-        let worker = Worker::new(store, queue, Runner::new(Stage(link.clone())))
-            .clock(clock.clone())
-            .concurrency(self.sim.chance(|chance| chance.usize(1..4)))
-            .max_attempts(self.max_attempts)
-            .lease(LEASE)
-            .grace(Duration::from_millis(1_500))
-            .sweep(Duration::from_secs(1), Duration::from_secs(2));
+        let worker =
+            Worker::new(store, queue, Runner::new(Stage(link.clone())).languages(self.languages.clone()))
+                .clock(clock.clone())
+                .concurrency(self.sim.chance(|chance| chance.usize(1..4)))
+                .max_attempts(self.max_attempts)
+                .lease(LEASE)
+                .grace(Duration::from_millis(1_500))
+                .sweep(Duration::from_secs(1), Duration::from_secs(2));
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
         self.sim.tell(link.who, "starts", "", None, 0);
@@ -186,7 +198,7 @@ impl World {
     async fn clients(self, clock: Arc<SimClock>, runners: usize) {
         let link = Link::new(&self.sim, None);
         let (store, queue) = self.backends(&link);
-        let engine = Engine::new(store, queue).clock(clock);
+        let engine = Engine::new(store, queue).clock(clock).languages(self.languages.clone());
         let session = clients::editor(self.sim.clone(), engine.clone()).await;
         let runners: Vec<_> = (0..runners)
             .map(|nth| {
