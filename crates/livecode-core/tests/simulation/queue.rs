@@ -32,7 +32,7 @@ impl Jobs {
     }
 
     async fn claim(&self, sim: &Sim, max: usize, wait: Duration, lease: Duration) -> Result<Vec<Lease>> {
-        // A start is known by its millisecond.
+        // A start is told from another by its millisecond, so not in the same one: no queue gives leases like that.
         let earlier = |(at, _): &(Instant, Lease)| at.elapsed() >= Duration::from_millis(1);
         let twin = self.twins.lock().unwrap().pop_if(|twin| max > 0 && earlier(twin));
         if let Some((_, twin)) = twin {
@@ -45,16 +45,6 @@ impl Jobs {
         };
         let mut leases = self.inner().claim(max, wait, lease).await?;
         sim.chance(|chance| chance.shuffle(&mut leases));
-        for lease in &leases {
-            if sim.happens(sim.faults.twice) {
-                let mut twin = lease.clone();
-                // Either can be told from the other, or not.
-                if sim.chance(fastrand::Rng::bool) {
-                    twin.token = Uuid::from_u128(sim.chance(|chance| chance.u128(..)));
-                }
-                self.twins.lock().unwrap().push((Instant::now(), twin));
-            }
-        }
         Ok(leases)
     }
 }
@@ -90,7 +80,16 @@ impl Queue for FaultyQueue {
         let (sim, jobs) = (self.link.sim.clone(), self.jobs.clone());
         let claim = async move { jobs.claim(&sim, max, wait, lease).await };
         let leases = self.link.call("claim", None, claim).await?;
+        let sim = &self.link.sim;
         for lease in &leases {
+            if sim.happens(sim.faults.twice) {
+                let mut twin = lease.clone();
+                // Either can be told from the other, or not.
+                if sim.chance(fastrand::Rng::bool) {
+                    twin.token = Uuid::from_u128(sim.chance(|chance| chance.u128(..)));
+                }
+                self.jobs.twins.lock().unwrap().push((Instant::now(), twin));
+            }
             self.link.sim.tell(self.link.who, "has claimed", "", Some(lease.id), lease.attempt.into());
         }
         Ok(leases)
