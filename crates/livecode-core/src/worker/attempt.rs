@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     join, select,
-    sync::{OwnedSemaphorePermit, RwLockReadGuard, RwLockWriteGuard, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use tracing::{Instrument, Span};
 use super::{
     Shift,
     backoff::{Backoff, jittered},
-    leases::Held,
+    leases::{Held, Parting},
     output,
     tries::Tries,
 };
@@ -70,25 +70,6 @@ impl Verdict {
     }
 }
 
-/// How an attempt parts with its lease.
-#[derive(Debug)]
-enum Parting {
-    /// Acknowledges it: the execution has ended.
-    Done,
-    /// Pushes the job of a higher attempt, which replaces it.
-    Again(Job),
-    /// Lets it end now: nothing was begun, and somebody else shall have it at once.
-    Release,
-    /// Leaves it: somebody else has the job, or it comes back when the lease has lapsed.
-    Lapse,
-}
-
-/// Who an attempt runs beside, as long as this lives.
-enum Company<'a> {
-    Others(#[expect(dead_code, reason = "held")] RwLockReadGuard<'a, ()>),
-    None(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'a, ()>),
-}
-
 /// The job for the attempt that `execution` waits for, or is at.
 pub(super) fn job(execution: &Execution, now: Timestamp) -> Job {
     Job {
@@ -129,26 +110,6 @@ impl Shift {
                 self.leave(held, slot, parting, false).instrument(claimed).await;
                 None
             }
-        }
-    }
-
-    /// Waits until this attempt may run beside the others here, or, where it may be the last one, without any: a program that
-    /// kills its worker again and again is given up alone, and nobody is given up for having run beside it.
-    async fn company(&self, held: &Held) -> Result<Company<'_>, Parting> {
-        // No execution has failed more often than it was started.
-        let may_be_last = held.lease.attempt >= self.worker.max_attempts && self.worker.max_attempts > 1;
-        let company = async {
-            if may_be_last {
-                Company::None(self.company.write().await)
-            } else {
-                Company::Others(self.company.read().await)
-            }
-        };
-        select! {
-            biased;
-            () = held.stop.cancelled() => Err(Parting::Lapse),
-            company = company => Ok(company),
-            () = self.shutdown.cancelled() => Err(Parting::Release),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::backoff::Outage;
-use crate::{Error, Lease, Queue, Result};
+use crate::{Error, Job, Lease, Queue, Result};
 
 /// All leases that a worker holds, by token.
 #[derive(Debug, Default)]
@@ -42,6 +42,19 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.leases.lock().remove(&self.lease.token);
     }
+}
+
+/// How an attempt parts with its lease.
+#[derive(Debug)]
+pub(super) enum Parting {
+    /// Acknowledges it: the execution has ended.
+    Done,
+    /// Pushes the job of a higher attempt, which replaces it.
+    Again(Job),
+    /// Lets it end now: nothing was begun, and somebody else shall have it at once.
+    Release,
+    /// Leaves it: somebody else has the job, or it comes back when the lease has lapsed.
+    Lapse,
 }
 
 impl Leases {

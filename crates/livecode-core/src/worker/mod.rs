@@ -4,6 +4,7 @@
 //! claim ─▶ begin ─▶ run ─▶ settle ─▶ ack        attempt.rs: one attempt, from its lease to its record
 //!            │       └ output in batches          output.rs
 //!            └ whoever ran it before was lost: queued again, as a new attempt
+//! company: an execution's last attempt is made alone                           company.rs
 //! heartbeat: extends all leases, stops what is lost                            leases.rs
 //! sweep:     pushes what is open in the store and unknown to the queue         sweep.rs
 //! ```
@@ -14,6 +15,7 @@
 
 mod attempt;
 mod backoff;
+mod company;
 mod leases;
 mod output;
 mod sweep;
