@@ -1,6 +1,9 @@
 //! What took effect and what clients were told, and whether all of it is as it was promised.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -10,6 +13,9 @@ use livecode_core::{
 };
 
 use crate::sandbox::{Kind, Script};
+
+/// How long the end of a program that is asked to end takes at most, where nothing goes wrong.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Why a process died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,8 +229,14 @@ impl History {
             format!("#{number} was cancelled and nobody had asked")
         });
         if let Some(Some(answer)) = self.cancels.get(&record.id) {
-            let kept = answer.cancel_requested_at.is_none_or(|at| record.cancel_requested_at == Some(at));
+            let asked = answer.cancel_requested_at;
+            let kept = asked.is_none_or(|at| record.cancel_requested_at == Some(at));
             self.require(kept, || format!("the wish to cancel #{number} is gone"));
+            let asked = asked.filter(|_| rules.nothing_goes_wrong);
+            let late = asked.and_then(|asked| Some(record.completed_at?.duration_since(asked)));
+            self.require(late.is_none_or(|late| late <= SOON), || {
+                format!("#{number} ended {late:?} after the wish to cancel it")
+            });
         }
         let waited =
             self.waited.extract_if(.., |waited| waited.id == record.id).all(|waited| waited == *record);
