@@ -67,8 +67,10 @@ impl Language {
     fn check(&self) -> Result<()> {
         let refuse = |reason: String| Err(Error::invalid(format!("language {:?} {reason}", self.name)));
         for name in std::iter::once(&self.name).chain(&self.aliases) {
+            // As `get` looks for it: there are letters that are no capitals and have another lower case all the same.
             if name.is_empty()
-                || name.chars().any(|c| c.is_uppercase() || c.is_whitespace() || c.is_control())
+                || *name != name.to_lowercase()
+                || name.chars().any(|c| c.is_whitespace() || c.is_control())
             {
                 return refuse(format!("has a name {name:?}: names are lower case without white space"));
             }

@@ -28,6 +28,8 @@ fn text() -> BoxedStrategy<String> {
     let piece = prop_oneof![
         "[a-z]{1,3}",
         Just(String::from("..")),
+        // Capitals and others that aren't what they are in lower case.
+        "[AĀǅİẞΣ]",
         "[./\\\\ =\"'\\[\\]{}\0\n\t]",
         "\\PC{1,3}",
         any::<char>().prop_map(String::from),

@@ -18,20 +18,26 @@ mod store;
 mod world;
 
 use std::{
+    collections::BTreeSet,
     env,
     num::NonZero,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::catch_unwind,
     sync::{
-        Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     thread,
+    time::Duration,
 };
 
 use world::{Report, play};
 
 /// How many seeds are played where nothing else is said.
 const SEEDS: u64 = 10_000;
+
+/// Longer than any seed takes, in real time.
+const HANGS: Duration = Duration::from_secs(60);
 
 fn said(name: &str) -> Option<u64> {
     env::var(name).ok().map(|number| number.parse().unwrap())
@@ -51,26 +57,40 @@ fn whatever_goes_wrong_every_promise_is_kept() {
         return;
     }
     let seeds = said("LIVECODE_SIMULATION_SEEDS").unwrap_or(SEEDS);
-    let (next, failed) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
-            scope.spawn(|| {
-                // Enough of them to see whether they have something in common.
-                while failed.lock().unwrap().len() < 5 {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
-                        return;
-                    }
-                    let violations = catch_unwind(AssertUnwindSafe(|| run(seed)))
-                        .map_or_else(|_| vec!["it panicked".to_owned()], |report| report.violations);
-                    if !violations.is_empty() {
-                        failed.lock().unwrap().push((seed, violations));
-                    }
+    let (next, (played, reports)) = (Arc::new(AtomicU64::new(0)), mpsc::channel());
+    for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+        let (next, played) = (next.clone(), played.clone());
+        thread::spawn(move || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds || played.send((seed, None)).is_err() {
+                    return;
                 }
-            });
+                let violations = catch_unwind(|| run(seed))
+                    .map_or_else(|_| vec!["it panicked".to_owned()], |report| report.violations);
+                if played.send((seed, Some(violations))).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    drop(played);
+    let (mut begun, mut failed) = (BTreeSet::new(), Vec::new());
+    // Enough of them to see whether they have something in common.
+    while failed.len() < 5 {
+        match reports.recv_timeout(HANGS) {
+            Ok((seed, None)) => assert!(begun.insert(seed)),
+            Ok((seed, Some(violations))) => {
+                assert!(begun.remove(&seed));
+                failed.extend((!violations.is_empty()).then_some((seed, violations)));
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                failed.extend(begun.iter().map(|seed| (*seed, vec!["it hangs".to_owned()])));
+                break;
+            }
         }
-    });
-    let mut failed = failed.into_inner().unwrap();
+    }
     failed.sort();
     assert!(
         failed.is_empty(),
