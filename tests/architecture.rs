@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -101,6 +102,63 @@ fn a_file_says_one_thing() {
     for path in sources() {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= 500, "{}: {lines} lines", path.display());
+    }
+}
+
+/// All words of our code, comments aside.
+fn words() -> HashSet<String> {
+    let itself = Path::new("tests/architecture.rs");
+    let texts = sources()
+        .into_iter()
+        .filter(|path| !path.ends_with(itself))
+        .map(|path| fs::read_to_string(path).unwrap());
+    let mut words = HashSet::new();
+    for text in texts {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            words.extend(line.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned));
+        }
+    }
+    words
+}
+
+#[test]
+fn every_test_that_the_specification_names_is_there() {
+    let specification = fs::read_to_string(Path::new(ROOT).join("SPECIFICATION.md")).unwrap();
+    let (sources, words) = (sources(), words());
+    let mut checked = 0;
+    let held_by = specification.lines().filter(|line| line.starts_with('|'));
+    for cell in held_by.filter_map(|row| row.trim_end_matches(['|', ' ']).rsplit('|').next()) {
+        for name in cell.split('`').skip(1).step_by(2) {
+            let is_there = if name.contains('/') || name.ends_with(".rs") {
+                let below = |directory: &str| Path::new(ROOT).join(directory).join(name).exists();
+                below("") || below("crates") || sources.iter().any(|path| path.ends_with(name))
+            } else {
+                // Of several names their common beginning may stand there. What has another shape is no name of ours.
+                let name = name.rsplit("::").next().unwrap_or(name);
+                let start = name.strip_suffix('…').unwrap_or(name);
+                let is_start = start != name || name.ends_with('_');
+                name.contains(['-', ' ', '*', '(', '=', ':', '.', ','])
+                    || words.contains(name)
+                    || is_start && words.iter().any(|word| word.starts_with(start))
+            };
+            assert!(is_there, "SPECIFICATION.md names `{name}`, which isn't there:{cell}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 200, "the tables are found: {checked} names");
+}
+
+/// Where tokio may choose between several that are ready it does so by a chance that nobody can repeat.
+#[test]
+fn the_core_leaves_no_choice_to_chance() {
+    for path in
+        sources().iter().filter(|path| path.starts_with(Path::new(ROOT).join("crates/livecode-core/src")))
+    {
+        let text = fs::read_to_string(path).unwrap();
+        for (_, body) in text.match_indices("select! {").map(|(at, found)| (at, &text[at + found.len()..])) {
+            let first = body.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("//"));
+            assert_eq!(first, Some("biased;"), "{}: a simulation has to be repeatable", path.display());
+        }
     }
 }
 

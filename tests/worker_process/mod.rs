@@ -1,4 +1,5 @@
 //! Workers in processes of their own, for tests that kill them: the test binary again, with its ignored test `worker` alone.
+#![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part of it")]
 
 use std::{
     env,

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Error, Result};
+use crate::{Error, Result, spec::shown};
 
 /// A moment in UTC with the precision of a millisecond, so that every store gives back what it was given.
 ///
@@ -65,7 +65,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self> {
         let at: jiff::Timestamp = text.parse().map_err(|error: jiff::Error| {
-            Error::invalid(format!("'{text}' is not an RFC 3339 time")).with_source(error)
+            Error::invalid(format!("'{}' is not an RFC 3339 time", shown(text))).with_source(error)
         })?;
         Ok(Self(at.as_millisecond()))
     }

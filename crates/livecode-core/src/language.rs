@@ -1,6 +1,9 @@
 //! Languages as data: file names, templates and commands.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use serde::Deserialize;
 
@@ -64,8 +67,10 @@ impl Language {
     fn check(&self) -> Result<()> {
         let refuse = |reason: String| Err(Error::invalid(format!("language {:?} {reason}", self.name)));
         for name in std::iter::once(&self.name).chain(&self.aliases) {
+            // As `get` looks for it: there are letters that are no capitals and have another lower case all the same.
             if name.is_empty()
-                || name.chars().any(|c| c.is_uppercase() || c.is_whitespace() || c.is_control())
+                || *name != name.to_lowercase()
+                || name.chars().any(|c| c.is_whitespace() || c.is_control())
             {
                 return refuse(format!("has a name {name:?}: names are lower case without white space"));
             }
@@ -113,10 +118,14 @@ impl Languages {
     /// Those that come with livecode: Python, JavaScript, TypeScript, Java, C, C++, Go, Rust, Ruby, PHP, Perl and Bash. Which of
     /// them a machine can run is for [`Runner::version`](crate::Runner::version) to say.
     pub fn builtin() -> Self {
-        let mut languages = Self::none();
-        let added = languages.add_toml(include_str!("languages.toml"));
-        debug_assert!(added.is_ok(), "the built-in languages are valid: {added:?}");
-        languages
+        // Read once: every runner and every engine begins with them.
+        static BUILTIN: LazyLock<Languages> = LazyLock::new(|| {
+            let mut languages = Languages::none();
+            let added = languages.add_toml(include_str!("languages.toml"));
+            debug_assert!(added.is_ok(), "the built-in languages are valid: {added:?}");
+            languages
+        });
+        BUILTIN.clone()
     }
 
     /// Adds a language, in place of one by the same name.

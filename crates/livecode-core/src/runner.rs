@@ -380,6 +380,7 @@ impl Runner {
             let _running = metrics::Running::begin();
             let io = Io { stdin, more, output: sender };
             tokio::select! {
+                biased;
                 outcome = self.sandbox.run(program, io, &stop) => outcome,
                 () = held_up.not_for(patience) => Err(Error::internal(format!(
                     "the sandbox didn't end a run within {} s",

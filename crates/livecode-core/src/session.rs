@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Owner, Result, SessionId, SourceFile, Timestamp};
+use crate::{Error, Owner, Result, SessionId, SourceFile, Timestamp, spec::shown};
 
 /// The number of an autosaved version of a session's source: counts up by one from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ impl FromStr for SessionStatus {
         [Self::Active, Self::Inactive]
             .into_iter()
             .find(|status| status.as_str() == text)
-            .ok_or_else(|| Error::invalid(format!("'{text}' is not a session's status")))
+            .ok_or_else(|| Error::invalid(format!("'{}' is not a session's status", shown(text))))
     }
 }
 

@@ -347,7 +347,7 @@ impl SourceFile {
 }
 
 /// As much of a refused text as an error repeats.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(64).collect()
 }
 

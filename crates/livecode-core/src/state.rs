@@ -13,7 +13,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, spec::shown};
 
 /// Where an execution stands. The six names are fixed on the wire.
 ///
@@ -133,7 +133,7 @@ impl FromStr for State {
         Self::ALL
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| Error::invalid(format!("'{text}' is not a state")))
+            .ok_or_else(|| Error::invalid(format!("'{}' is not a state", shown(text))))
     }
 }
 

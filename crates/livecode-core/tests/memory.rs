@@ -1,11 +1,25 @@
 //! What the backends in memory promise beyond their traits: time that a test can pause, and claims that don't poll.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
-use livecode_core::{Clock, ExecutionId, Job, MemoryQueue, Owner, Queue, SystemClock};
-use tokio::time::{Instant, advance};
+use futures_util::StreamExt;
+use livecode_core::{
+    Change, Clock, Execution, ExecutionId, ExecutionSpec, Follow, Job, MemoryQueue, MemoryStore, Owner,
+    Queue, Seq, Store, SystemClock,
+};
+use tokio::time::{Instant, advance, timeout};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Longer than anything here takes in real time.
+const HANGS: Duration = Duration::from_secs(10);
 
 fn job(delay: Duration) -> Job {
     Job {
@@ -72,4 +86,62 @@ async fn the_age_of_the_oldest_begins_when_it_could_be_claimed() {
     assert_ne!(delayed[0].id, leases[0].id);
     let oldest = queue.stats().await.unwrap().oldest_waiting;
     assert_eq!(oldest, Some(HOUR), "the one whose lease lapsed is left");
+}
+
+/// Threads of the system: one looks while another one changes what it looks at, a little sooner or later each time.
+#[test]
+fn nobody_who_waits_misses_what_came_while_they_looked() {
+    let (store, queue) = (MemoryStore::new(), MemoryQueue::new());
+    let now = SystemClock.now();
+    let executions: Vec<_> = (0..60_000).map(|_| Execution::new(Owner::anonymous(), "python", now)).collect();
+    let meet = Barrier::new(2);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let missed = AtomicBool::new(false);
+    // Both go on until both know.
+    let meet = || {
+        meet.wait();
+        !missed.load(Ordering::SeqCst)
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            runtime().block_on(async {
+                for execution in &executions {
+                    store.insert(execution, &ExecutionSpec::new("python", "1")).await.unwrap();
+                    if !meet() {
+                        return;
+                    }
+                    let end = store.events(execution.id, Seq(1), Follow::Everything).count();
+                    missed.fetch_or(timeout(HANGS, end).await != Ok(1), Ordering::SeqCst);
+                    if !meet() {
+                        return;
+                    }
+                    let claimed = timeout(HANGS, queue.claim(1, HOUR, HOUR)).await;
+                    let claimed = claimed.is_ok_and(|leases| leases.unwrap().len() == 1);
+                    missed.fetch_or(!claimed, Ordering::SeqCst);
+                }
+                meet();
+            });
+        });
+        scope.spawn(|| {
+            runtime().block_on(async {
+                for (nth, execution) in executions.iter().enumerate() {
+                    let mut ended = execution.clone();
+                    ended.apply(Change::RequestCancel, now).unwrap();
+                    let a_little = || (0..nth % 997).for_each(|_| std::hint::spin_loop());
+                    if !meet() {
+                        return;
+                    }
+                    a_little();
+                    store.update(&ended, &[]).await.unwrap();
+                    if !meet() {
+                        return;
+                    }
+                    a_little();
+                    queue.push(&[job(Duration::ZERO)]).await.unwrap();
+                }
+                meet();
+            });
+        });
+    });
+    assert!(!missed.into_inner(), "somebody would have waited for ever");
 }

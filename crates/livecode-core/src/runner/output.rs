@@ -78,6 +78,7 @@ impl<'a> Delivery<'a> {
             tokio::time::sleep(READ_AFTER_CANCEL).await;
         };
         tokio::select! {
+            biased;
             // Either it's taken or nobody listens.
             _ = self.to.send(output) => {}
             () = no_longer => self.given_up = true,

@@ -15,7 +15,7 @@ use tracing::{Instrument, Span};
 use super::{
     Shift,
     backoff::{Backoff, jittered},
-    leases::Held,
+    leases::{Held, Parting},
     output,
     tries::Tries,
 };
@@ -64,19 +64,6 @@ impl Verdict {
     }
 }
 
-/// How an attempt parts with its lease.
-#[derive(Debug)]
-enum Parting {
-    /// Acknowledges it: the execution has ended.
-    Done,
-    /// Pushes the job of a higher attempt, which replaces it.
-    Again(Job),
-    /// Lets it end now: nothing was begun, and somebody else shall have it at once.
-    Release,
-    /// Leaves it: somebody else has the job, or it comes back when the lease has lapsed.
-    Lapse,
-}
-
 /// The job for the attempt that `execution` waits for, or is at.
 pub(super) fn job(execution: &Execution, now: Timestamp) -> Job {
     Job {
@@ -104,8 +91,12 @@ impl Shift {
         // Only what was asked says which request it comes from, and a span's parent is known when it begins.
         let claimed =
             tracing::info_span!("claimed", execution = %held.lease.id, attempt = held.lease.attempt);
-        match self.begin(&held).instrument(claimed.clone()).await {
-            Ok((execution, spec, started)) => {
+        let begun = async {
+            let company = self.company(&held).await?;
+            self.begin(&held).await.map(|begun| (begun, company))
+        };
+        match begun.instrument(claimed.clone()).await {
+            Ok(((execution, spec, started), _company)) => {
                 let span = self.span(&execution, spec.as_ref().ok());
                 self.carry_out(held, slot, execution, spec, started).instrument(span).await
             }

@@ -1,7 +1,7 @@
 //! Which leases a worker holds, and the heartbeat that keeps them.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::backoff::Outage;
-use crate::{Error, Lease, Queue, Result};
+use crate::{Error, Job, Lease, Queue, Result};
 
 /// All leases that a worker holds, by token.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    held: Mutex<HashMap<Uuid, Entry>>,
+    held: Mutex<BTreeMap<Uuid, Entry>>,
     /// Held from the look at what is to be extended until the queue has answered.
     heartbeat: tokio::sync::Mutex<()>,
 }
@@ -42,6 +42,19 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.leases.lock().remove(&self.lease.token);
     }
+}
+
+/// How an attempt parts with its lease.
+#[derive(Debug)]
+pub(super) enum Parting {
+    /// Acknowledges it: the execution has ended.
+    Done,
+    /// Pushes the job of a higher attempt, which replaces it.
+    Again(Job),
+    /// Lets it end now: nothing was begun, and somebody else shall have it at once.
+    Release,
+    /// Leaves it: somebody else has the job, or it comes back when the lease has lapsed.
+    Lapse,
 }
 
 impl Leases {
@@ -110,11 +123,11 @@ impl Leases {
 
     fn lose_lapsed(&self) {
         let now = Instant::now();
-        self.lock().extract_if(|_, entry| entry.until <= now).for_each(|(_, entry)| entry.lose());
+        self.lock().extract_if(.., |_, entry| entry.until <= now).for_each(|(_, entry)| entry.lose());
     }
 
     /// Nothing can panic halfway through a change of the map.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, Entry>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,6 +4,7 @@
 //! claim ─▶ begin ─▶ run ─▶ settle ─▶ ack        attempt.rs: one attempt, from its lease to its record
 //!            │       └ output in batches          output.rs
 //!            └ whoever ran it before was lost: queued again, as a new attempt
+//! company: an execution's last attempt is made alone                           company.rs
 //! heartbeat: extends all leases, stops what is lost                            leases.rs
 //! sweep:     pushes what is open in the store and unknown to the queue         sweep.rs
 //! ```
@@ -14,6 +15,7 @@
 
 mod attempt;
 mod backoff;
+mod company;
 mod leases;
 mod output;
 mod sweep;
@@ -23,7 +25,7 @@ use std::{fmt, num::NonZero, sync::Arc, thread, time::Duration};
 
 use tokio::{
     pin, select,
-    sync::Semaphore,
+    sync::{RwLock, Semaphore},
     task::{JoinError, JoinSet},
     time::timeout,
 };
@@ -185,18 +187,21 @@ impl Worker {
             worker: self.clone(),
             leases: Arc::default(),
             slots: Arc::new(Semaphore::new(self.concurrency)),
+            company: RwLock::default(),
             shutdown,
             give_back: CancellationToken::new(),
         });
         let mut attempts = JoinSet::new();
         let work = async {
             select! {
+                biased;
                 () = shift.claim_until_shutdown(&mut attempts) => {}
                 () = self.sweep_forever() => {}
             }
             shift.drain(&mut attempts).await;
         };
         select! {
+            biased;
             () = work => {}
             () = shift.leases.keep(&*self.queue, self.lease) => {}
         }
@@ -210,6 +215,8 @@ struct Shift {
     leases: Arc<Leases>,
     /// One for each program that may run.
     slots: Arc<Semaphore>,
+    /// Shared by attempts; an execution's last one has it alone.
+    company: RwLock<()>,
     /// Nothing more is begun.
     shutdown: CancellationToken,
     /// What still runs is stopped and given back. The parent of every lease's token.
@@ -225,6 +232,7 @@ impl Shift {
             let claim = self.worker.queue.claim(free, CLAIM_WAIT, self.worker.lease);
             pin!(claim);
             let claimed = select! {
+                biased;
                 claimed = &mut claim => claimed,
                 () = self.shutdown.cancelled() => match timeout(LAST_CLAIM, claim).await {
                     Ok(claimed) => claimed,
@@ -259,6 +267,7 @@ impl Shift {
                 sandbox.backoff.pause(&self.shutdown).await;
             } else if self.slots.available_permits() == 0 {
                 select! {
+                    biased;
                     Some(ended) = attempts.join_next() => failed = sandbox.failed(ended),
                     // Of one that is yet to be acknowledged.
                     _ = self.slots.acquire() => {}

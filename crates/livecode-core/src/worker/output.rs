@@ -41,6 +41,8 @@ pub(super) async fn record(
     let mut batch = Batch::default();
     loop {
         let full = select! {
+            // What there is first: it fills a batch before a timer is needed.
+            biased;
             output = program.recv() => match output {
                 Some(output) => {
                     batch.add(output);

@@ -342,3 +342,39 @@ async fn a_zombie_that_sees_the_record_move_on_stops_its_program() {
     drop(zombie);
     worker.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_runs_beside_a_program_that_kills_its_worker_is_not_given_up_with_it() {
+    let world = World::new();
+    let deaths = Arc::new(Semaphore::new(0));
+    let stage = {
+        let deaths = deaths.clone();
+        Arc::new(Stage::new(move |scene| {
+            let deaths = deaths.clone();
+            async move {
+                // Both take so long that they meet whenever they may.
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                if scene.source == "poison" {
+                    deaths.add_permits(1);
+                    return pending().await;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                exit(0)
+            }
+        }))
+    };
+    let poison = world.queue("poison").await;
+    let innocent = world.queue("innocent").await;
+    for _ in 0..3 {
+        let worker = world.work(&stage);
+        deaths.acquire().await.unwrap().forget();
+        worker.kill().await;
+    }
+    let worker = world.work(&stage);
+    let end = world.end(poison).await;
+    assert_eq!((end.state, end.error_type()), (State::Failed, Some(ErrorType::InternalError)));
+    let end = world.end(innocent).await;
+    assert_eq!((end.state, end.attempt, end.failures), (State::Completed, 3, 2));
+    worker.stop().await;
+    assert_eq!(world.queue_length().await, 0);
+}
