@@ -20,8 +20,9 @@ const SHORTAGE: Duration = Duration::from_secs(1);
 /// What is asked of clients' connections.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Bounds {
-    /// Connections at a time, WebSockets among them; whoever comes beyond it waits until one is closed
-    #[arg(long, env, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Connections at a time, WebSockets among them; whoever comes beyond it waits until one is closed. Each takes a descriptor, of
+    /// which the process takes as many as it may have (`ulimit -Hn`)
+    #[arg(long, env, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
     /// Bytes of a request's head: its line and headers, of which there may be 100. Beyond it requests get 431
@@ -44,7 +45,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            max_connections: 1_000,
+            max_connections: 16_384,
             max_header_bytes: 32_768,
             header_timeout_ms: 30_000,
             body_timeout_ms: 60_000,

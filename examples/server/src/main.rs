@@ -10,6 +10,7 @@ use livecode_server::{
     App, Auth, Command, Config, KeyFile, KeysAction, Parts, Role, Shutdown, Telemetry, Tiers, WebhookSecret,
     Webhooks, app, deliver_webhooks, keep_metrics, prune_forever, serve, worker_app,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -83,7 +84,17 @@ fn print(written: std::io::Result<()>) -> Result<()> {
     written.map_err(|error| Error::unavailable("standard output can't be written").with_source(error))
 }
 
+/// Takes as many descriptors as this process may have: connections, followers and programs take some each, and what most systems
+/// begin with is a thousand.
+fn take_descriptors() {
+    let all = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: all, maximum: all }) {
+        tracing::warn!(%error, "the limit on open files can't be raised");
+    }
+}
+
 fn start(config: &Config) -> Result<()> {
+    take_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
