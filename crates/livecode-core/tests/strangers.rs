@@ -1,8 +1,6 @@
 //! What strangers send, made up at random: nothing of it makes us panic, what is accepted keeps its rules, what is refused is
 //! refused in few words. More than usual: `PROPTEST_CASES=100000`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Component, Path, PathBuf},

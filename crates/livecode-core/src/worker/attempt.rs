@@ -93,7 +93,10 @@ impl Shift {
             tracing::info_span!("claimed", execution = %held.lease.id, attempt = held.lease.attempt);
         let begun = async {
             let company = self.company(&held).await?;
-            self.begin(&held).await.map(|begun| (begun, company))
+            let begun = self.begin(&held).await?;
+            // Two starts of one worker in one millisecond can't be told apart: only one of the two still has its lease.
+            let is_lost = held.stop.is_cancelled() && !self.give_back.is_cancelled();
+            if is_lost { Err(Parting::Lapse) } else { Ok((begun, company)) }
         };
         match begun.instrument(claimed.clone()).await {
             Ok(((execution, spec, started), _company)) => {

@@ -61,7 +61,11 @@ impl Leases {
     /// Keeps a lease that was just given for `duration`; `stop` fires when it's lost.
     pub(super) fn hold(self: &Arc<Self>, lease: Lease, duration: Duration, stop: CancellationToken) -> Held {
         let entry = Entry { lease: lease.clone(), until: Instant::now() + duration, stop: stop.clone() };
-        self.lock().insert(lease.token, entry);
+        let mut held = self.lock();
+        // Whoever is given a job anew has lost the lease that they had of it.
+        held.extract_if(.., |_, other| other.lease.id == lease.id).for_each(|(_, other)| other.lose());
+        held.insert(lease.token, entry);
+        drop(held);
         Held { lease, stop, leases: self.clone() }
     }
 

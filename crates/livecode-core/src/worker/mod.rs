@@ -137,7 +137,9 @@ impl Worker {
         self
     }
 
-    /// The same with so many attempts at an execution, where we fail or workers are lost; at least 1.
+    /// The same with so many attempts at an execution, where we fail or workers are lost; at least 1. Where it's more, what may be
+    /// an execution's last one is made alone: it waits until all else that runs here has ended, and what comes meanwhile waits for it,
+    /// so that a program which kills its workers is given up and nobody with it.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts.max(1);

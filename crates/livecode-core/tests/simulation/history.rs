@@ -308,7 +308,7 @@ impl History {
     }
 
     fn check_keys(&mut self) {
-        let mut by_key: BTreeMap<(Option<SessionId>, String), Vec<(ExecutionId, bool)>> = BTreeMap::new();
+        let mut by_key: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for Asked { id, key, session, new } in std::mem::take(&mut self.accepted) {
             self.require(self.numbers.contains_key(&id), || {
                 format!("{id} was accepted and isn't in the store")

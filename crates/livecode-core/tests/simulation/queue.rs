@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 use crate::{link::Link, sim::Sim};
 
+/// A lease that is over as soon as it was given would be two starts in one millisecond, by which they are told apart.
+const SHORTEST_LEASE: Duration = Duration::from_millis(10);
+
 /// The queue itself.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
@@ -39,7 +42,7 @@ impl Jobs {
             return Ok(vec![twin]);
         }
         let lease = if sim.happens(sim.faults.early) {
-            lease.mul_f64(sim.chance(fastrand::Rng::f64) * 0.5)
+            lease.mul_f64(sim.chance(fastrand::Rng::f64) * 0.5).max(SHORTEST_LEASE)
         } else {
             lease
         };

@@ -153,7 +153,7 @@ impl World {
                 () = process.link.died.cancelled() => false,
                 () = life => !(self.sim.faults.deaths && self.sim.chance(fastrand::Rng::bool)),
                 () = self.over.cancelled() => true,
-                () = async { zombies.await } => false,
+                () = zombies => false,
             };
             let Process { link, shutdown, task } = process;
             let kill = task.abort_handle();
