@@ -60,6 +60,10 @@ impl Bounds {
     }
 }
 
+/// What a connection has of all that there may be, also when it isn't HTTP any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot(#[expect(dead_code, reason = "it's held")] Option<Arc<OwnedSemaphorePermit>>);
+
 /// Serves what connects until `stopping`, then closes the listener and returns when all that is open is answered.
 pub(crate) async fn serve_all(
     listener: TcpListener,
@@ -74,11 +78,14 @@ pub(crate) async fn serve_all(
             accepted = accept(&listener, &slots) => accepted,
             () = stopping.cancelled() => break,
         };
-        let connection = serve_one(stream, peer, router.clone(), bounds, stopping.clone());
-        connections.spawn(async move {
-            connection.await;
-            drop(slot);
-        });
+        connections.spawn(serve_one(
+            stream,
+            peer,
+            Slot(slot.map(Arc::new)),
+            router.clone(),
+            bounds,
+            stopping.clone(),
+        ));
     }
     drop(listener);
     connections.close();
@@ -112,6 +119,7 @@ fn is_the_peers(error: &io::Error) -> bool {
 async fn serve_one(
     stream: TcpStream,
     peer: SocketAddr,
+    slot: Slot,
     router: Router,
     bounds: Bounds,
     stopping: CancellationToken,
@@ -124,6 +132,7 @@ async fn serve_one(
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(bounds);
+        request.extensions_mut().insert(slot.clone());
         let mut router = router.clone();
         async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
     });

@@ -29,7 +29,7 @@ async function ask(path, options) {
   }
   if (!response.ok) {
     const { detail } = await response.json().catch(() => ({}));
-    at("sign-in").hidden = response.status !== 401;
+    at("sign-in").hidden = ![401, 403].includes(response.status);
     throw Object.assign(new Error(detail ?? `the server answered ${response.status}`), { status: response.status });
   }
   return response;
@@ -223,8 +223,8 @@ async function follow(id) {
       say("");
       for await (const message of messages(response)) {
         wait = Number(message.retry ?? wait);
-        last = message.id ?? last;
         hear[message.event]?.(message.data);
+        last = message.id ?? last;
         if (message.event === "end") return;
       }
     } catch (error) {
@@ -252,7 +252,9 @@ async function* messages(response) {
     const whole = (rest + value).split("\n\n");
     rest = whole.pop();
     for (const message of whole) {
-      yield Object.fromEntries(Array.from(message.matchAll(/^(\w+): ?(.*)$/gm), ([, name, value]) => [name, value]));
+      // By hand: what a program wrote may have what regular expressions take for the end of a line.
+      const lines = message.split("\n").map((line) => [line.split(":", 1)[0], line.slice(line.indexOf(":") + 1).trimStart()]);
+      yield Object.fromEntries(lines);
     }
   }
 }

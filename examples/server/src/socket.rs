@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use axum::{
+    Extension,
     extract::{
         WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
@@ -24,6 +25,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     App,
     auth::Caller,
+    connections::Slot,
     events::{Resume, last_event_id, told},
     extract::{Id, Params},
     metrics::OpenStream,
@@ -67,12 +69,13 @@ async fn connect(
     Id(id): Id<ExecutionId>,
     Params(resume): Params<Resume>,
     headers: HeaderMap,
+    slot: Option<Extension<Slot>>,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> std::result::Result<Response, Problem> {
     refuse_other_sites(&headers, &app.origins)?;
     let after = last_event_id(&headers, resume)?;
     let events = app.engine.events(id, after).await?;
-    let held = (app.shutdown.hold(), app.streams.open()?, OpenStream::begin());
+    let held = (app.shutdown.hold(), app.streams.open()?, OpenStream::begin(), slot);
     let upgrade = upgrade.map_err(|rejection| {
         Problem::new(rejection.status(), format!("this is for WebSocket clients: {}", rejection.body_text()))
     })?;

@@ -91,7 +91,8 @@ pub(crate) struct Tier {
 #[derive(Clone, Debug, Default)]
 pub struct Tiers {
     default: Option<Tier>,
-    named: BTreeMap<String, Tier>,
+    /// None where there is no file: what credentials name means nothing then.
+    named: Option<BTreeMap<String, Tier>>,
 }
 
 impl Tiers {
@@ -122,21 +123,24 @@ impl Tiers {
             Some(tier) => tier,
             None => allowance.tier(DEFAULT, &Entry::default(), ceiling)?,
         };
-        Ok(Self { default: Some(default), named })
+        Ok(Self { default: Some(default), named: allowance.tiers.as_ref().map(|_| named) })
     }
 
     /// The one of that name; none where nothing is limited.
     pub(crate) fn get(&self, name: Option<&str>) -> Result<Option<&Tier>, Problem> {
         match name.filter(|name| *name != DEFAULT) {
             None => Ok(self.default.as_ref()),
-            // Whatever was meant, to guess might be to give more.
-            Some(name) => self.named.get(name).map(Some).ok_or_else(|| {
+            Some(name) => match &self.named {
+                None => Ok(self.default.as_ref()),
+                // Whatever was meant, to guess might be to give more.
+                Some(named) => named.get(name).map(Some).ok_or_else(|| {
                 tracing::warn!(tier = name, "a credential names a tier that TIERS doesn't have: it is refused");
                 Problem::new(
                     StatusCode::FORBIDDEN,
                     "the credential is for a tier that this server doesn't have: ask who runs it, or use another one",
                 )
             }),
+            },
         }
     }
 }

@@ -8,6 +8,7 @@ use jsonwebtoken::{
 };
 use livecode::{Error, Owner, Result};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Identity, Role, file::FromFile};
 
@@ -40,8 +41,9 @@ struct Claims {
     role: Option<String>,
     #[serde(default)]
     roles: Vec<String>,
+    /// Other services may mean something else by it.
     #[serde(default)]
-    tier: Option<String>,
+    tier: Option<Value>,
 }
 
 impl Tokens {
@@ -60,7 +62,8 @@ impl Tokens {
         let owner = Owner::new(claims.sub).ok().filter(|owner| *owner != Owner::anonymous())?;
         let is_admin = claims.role.iter().chain(&claims.roles).any(|role| role == "admin");
         let role = if is_admin { Role::Admin } else { Role::User };
-        Some(Identity { owner, role, tier: claims.tier })
+        let tier = claims.tier.map(|tier| tier.as_str().map_or_else(|| tier.to_string(), Into::into));
+        Some(Identity { owner, role, tier })
     }
 
     fn claims(&self, token: &str, key: &Key) -> Option<Claims> {

@@ -12,7 +12,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Parser;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
 use livecode::{Clock, ErrorKind, Owner, SystemClock};
-use livecode_server::{Auth, Config, KeyFile, KeyRole};
+use livecode_server::{Auth, Config, KeyFile, KeyRole, Tiers};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -202,20 +202,27 @@ async fn a_token_is_good_while_all_of_it_is() {
 }
 
 #[tokio::test]
-async fn a_token_of_a_tier_that_is_not_there_is_refused() {
+async fn a_token_of_a_tier_that_is_not_there_is_refused_where_there_are_any() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("secret");
+    let [path, file] = ["secret", "tiers.toml"].map(|name| directory.path().join(name));
     fs::write(&path, SECRET).unwrap();
-    let server = with(configured(&["--auth", &format!("jwt:{}", path.display())]).unwrap());
+    fs::write(&file, "[tiers.free]\n").unwrap();
+    let auth = || configured(&["--auth", &format!("jwt:{}", path.display())]).unwrap();
+    let tiers = Tiers::open(&Config::parse_from(["livecode-server", &format!("--tiers={}", file.display())]));
+    let server = Setup { auth: auth(), tiers: tiers.unwrap(), ..Setup::default() }.start();
+    let without = with(auth());
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     for (tier, status) in [
         (json!("gone"), StatusCode::FORBIDDEN),
+        (json!("free"), StatusCode::CREATED),
         (json!("default"), StatusCode::CREATED),
         (Value::Null, StatusCode::CREATED),
-        (json!(7), StatusCode::UNAUTHORIZED),
+        (json!(7), StatusCode::FORBIDDEN),
     ] {
         let token = signed(Algorithm::HS256, &key, &but("tier", tier.clone()));
         assert_eq!(ask_as(&server, &token).await, status, "{tier}");
+        // Whatever it means to whoever signed it.
+        assert_eq!(ask_as(&without, &token).await, StatusCode::CREATED, "{tier}");
     }
 }
 

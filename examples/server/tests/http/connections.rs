@@ -148,6 +148,32 @@ async fn who_comes_beyond_the_bound_waits_until_another_has_gone() {
     until(&mut second, "HTTP/1.1 200").await;
 }
 
+/// What isn't HTTP any more is a connection still.
+#[tokio::test]
+async fn a_websocket_counts_as_long_as_it_is_open() {
+    let bounds = Bounds { max_connections: 1, ..Bounds::default() };
+    let listening = Listening::start(Setup { worker: false, ..Setup::default() }, bounds).await;
+    let id = listening.server.program("out 1").await;
+    let upgrade = format!(
+        "GET /executions/{id}/ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let mut first = listening.send(&upgrade).await;
+    // The first event, by which the request is over.
+    until(&mut first, "QUEUED").await;
+    let mut second = listening.send("GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    for number in 0..50 {
+        // A ping of the client's, and its answer.
+        let letter = b'a' + number % 26;
+        first.write_all(&[0x89, 0x81, 0, 0, 0, 0, letter]).await.unwrap();
+        while first.read_u8().await.unwrap() != letter {}
+    }
+    let early = second.try_read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
+    drop(first);
+    until(&mut second, "HTTP/1.1 200").await;
+}
+
 /// The kernel of the client acknowledges as much as fits its buffer, and then says that there's no room: it's alive.
 #[tokio::test]
 async fn who_reads_nothing_is_cut_and_its_stream_is_free_again() {
