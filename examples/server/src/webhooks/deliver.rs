@@ -207,3 +207,45 @@ async fn message(app: &App, delivery: &Delivery) -> Result<Option<Vec<u8>>> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use clap::Parser;
+    use livecode::{Engine, ExecutionSpec, MemoryQueue, MemoryStore, Owner, RunOptions};
+
+    use super::*;
+    use crate::{Config, Shutdown};
+
+    #[tokio::test]
+    async fn a_backlog_hides_nothing_behind_it_for_good() {
+        let engine = Engine::new(Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()));
+        let spec = ExecutionSpec::new("python", "1").callback_url("https://silent.example/");
+        for (owner, count) in [("mallory", (PAGES + 1) * PAGE), ("alice", 1)] {
+            let engine = engine.for_owner(Owner::new(owner).unwrap());
+            for _ in 0..count {
+                let ran = engine.run(spec.clone(), RunOptions::default()).await.unwrap();
+                engine.cancel(ran.execution.id).await.unwrap();
+            }
+        }
+        let secret = "an example of a secret, in 32 bytes and more";
+        let config = Config::parse_from(["livecode-server", "--webhook-secret", secret]);
+        let mut deliverer = Deliverer {
+            app: App::new(engine, None, Shutdown::default()),
+            webhooks: Webhooks::open(&config.webhooks).unwrap().unwrap(),
+            turns: Turns::default(),
+            after: None,
+            tries: JoinSet::new(),
+            under_way: HashMap::new(),
+            cut: CancellationToken::new(),
+        };
+        let is_alices_next = |deliverer: &mut Deliverer| {
+            std::iter::from_fn(|| deliverer.turns.next()).any(|next| next.owner.as_str() == "alice")
+        };
+        deliverer.look().await.unwrap();
+        assert!(!is_alices_next(&mut deliverer), "a look has an end");
+        deliverer.look().await.unwrap();
+        assert!(is_alices_next(&mut deliverer));
+    }
+}
