@@ -203,7 +203,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn delivery(&self, id: ExecutionId) -> Result<Option<Delivery>>;
 
     /// What is due, in the order of [`Delivery::due_at`] and then of the ids. Costs next to nothing where nothing is, however many
-    /// executions and deliveries there are.
+    /// executions and deliveries there are. A record that can't be read any more is left out and doesn't count, as in
+    /// [`Store::list`]; so is one whose execution is gone.
     async fn deliveries(&self, query: &DeliveryQuery) -> Result<Vec<Delivery>>;
 
     /// Replaces the delivery where the stored version is `delivery.version - 1`, else fails with `Conflict`; `NotFound` where

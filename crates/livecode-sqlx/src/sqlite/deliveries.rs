@@ -1,10 +1,8 @@
 //! Where the word of an execution's end stands.
 
+use futures_util::TryStreamExt;
 use livecode_core::{Delivery, DeliveryQuery, Error, ExecutionId, Owner, Result, Timestamp};
-use sqlx::{
-    SqlitePool,
-    sqlite::{Sqlite, SqliteArguments, SqliteRow},
-};
+use sqlx::{SqlitePool, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{
@@ -13,7 +11,7 @@ use super::{
 };
 use crate::{
     error::from_sqlx,
-    value::{at_most, check_version, damaged, signed, unsigned},
+    value::{check_version, damaged, signed, unsigned},
 };
 
 pub(super) async fn get(readers: &SqlitePool, id: ExecutionId) -> Result<Option<Delivery>> {
@@ -21,7 +19,8 @@ pub(super) async fn get(readers: &SqlitePool, id: ExecutionId) -> Result<Option<
         "SELECT *, (SELECT owner FROM execution WHERE id = execution_id) AS owner FROM delivery WHERE execution_id = ?",
     )
     .bind(id.as_uuid());
-    Ok(rows(readers, select).await?.pop())
+    let row = select.fetch_optional(readers).await.map_err(from_sqlx)?;
+    row.as_ref().map(delivery).transpose()
 }
 
 pub(super) async fn due(readers: &SqlitePool, query: &DeliveryQuery) -> Result<Vec<Delivery>> {
@@ -29,23 +28,25 @@ pub(super) async fn due(readers: &SqlitePool, query: &DeliveryQuery) -> Result<V
         Some((at, id)) => (at.as_millis(), id.as_uuid()),
         None => (i64::MIN, Uuid::nil()),
     };
-    let select = sqlx::query(
-        "SELECT *, (SELECT owner FROM execution WHERE id = execution_id) AS owner FROM delivery
-         WHERE due_at <= ? AND (due_at, execution_id) > (?, ?) ORDER BY due_at, execution_id LIMIT ?",
+    // Without LIMIT, because what can't be read doesn't fill a page; no more rows are read than it takes.
+    let mut rows = sqlx::query(
+        "SELECT delivery.*, execution.owner FROM delivery CROSS JOIN execution ON execution.id = execution_id
+         WHERE due_at <= ? AND (due_at, execution_id) > (?, ?) ORDER BY due_at, execution_id",
     )
     .bind(query.due_until.as_millis())
     .bind(after)
     .bind(after_id)
-    .bind(at_most(query.limit as u64));
-    rows(readers, select).await
-}
-
-async fn rows(
-    readers: &SqlitePool,
-    select: sqlx::query::Query<'_, Sqlite, SqliteArguments>,
-) -> Result<Vec<Delivery>> {
-    let rows = select.fetch_all(readers).await.map_err(from_sqlx)?;
-    rows.iter().map(delivery).collect()
+    .fetch(readers);
+    let mut found = Vec::new();
+    while found.len() < query.limit
+        && let Some(row) = rows.try_next().await.map_err(from_sqlx)?
+    {
+        match delivery(&row) {
+            Ok(delivery) => found.push(delivery),
+            Err(error) => tracing::debug!(%error, "what is due leaves out a delivery that can't be read"),
+        }
+    }
+    Ok(found)
 }
 
 fn delivery(row: &SqliteRow) -> Result<Delivery> {

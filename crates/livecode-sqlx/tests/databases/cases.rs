@@ -14,9 +14,9 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt, future::join_all};
 use livecode_core::{
-    Change, Clock, Engine, ErrorKind, Event, EventKind, Execution, ExecutionId, ExecutionSpec, Follow,
-    Inserted, Job, ListQuery, Outcome, Output, Owner, PruneQuery, Queue, Quota, RunOptions, Seq, Session,
-    Source, State, Stdio, Store, SystemClock, Termination,
+    Change, Clock, DeliveryQuery, Engine, ErrorKind, Event, EventKind, Execution, ExecutionId, ExecutionSpec,
+    Follow, Inserted, Job, ListQuery, Outcome, Output, Owner, PruneQuery, Queue, Quota, RunOptions, Seq,
+    Session, Source, State, Stdio, Store, SystemClock, Termination,
 };
 
 use tokio::time::timeout;
@@ -345,6 +345,29 @@ pub(crate) async fn what_is_pruned_leaves_no_row_behind<P: Place>(place: P) {
         .await
         .unwrap();
     assert_eq!(rows, 0);
+}
+
+pub(crate) async fn a_damaged_delivery_hides_no_other<P: Place>(place: P) {
+    let (store, _) = place.open().await;
+    let mut due = Vec::new();
+    for owner in ["gone", "damaged", "alice", "bob"] {
+        let mut execution = Execution::new(Owner::new(owner).unwrap(), "python", SystemClock.now());
+        store.insert(&execution, &spec().callback_url("https://example.org/")).await.unwrap();
+        live(&store, &mut execution).await;
+        due.push(execution.id);
+    }
+    let query = |limit| DeliveryQuery { due_until: SystemClock.now(), after: None, limit };
+    assert_eq!(store.deliveries(&query(9)).await.unwrap().len(), 4);
+    place.by_hand("DELETE FROM execution WHERE owner = 'gone' RETURNING created_at").await.unwrap();
+    let damage = "UPDATE delivery SET due_at = -9223372036854775808
+                  WHERE execution_id = (SELECT id FROM execution WHERE owner = 'damaged') RETURNING version";
+    place.by_hand(damage).await.unwrap();
+    for limit in 0..4 {
+        let found = store.deliveries(&query(limit)).await.unwrap();
+        let found: Vec<_> = found.iter().map(|delivery| delivery.execution_id).collect();
+        assert_eq!(found, due[2..][..limit.min(2)], "{limit}");
+    }
+    assert_eq!(store.delivery(due[1]).await.unwrap_err().kind(), ErrorKind::Internal);
 }
 
 pub(crate) async fn tallies_that_say_nothing_go_when_others_come<P: Place>(place: P) {

@@ -141,6 +141,7 @@ on_every_database! {
     a_record_that_breaks_the_rules_fails_alone
     what_has_ended_is_never_changed
     what_is_pruned_leaves_no_row_behind
+    a_damaged_delivery_hides_no_other
     tallies_that_say_nothing_go_when_others_come
     of_concurrent_requests_as_many_are_open_as_may
     a_long_log_is_read_whole_from_anywhere

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use livecode::{Delivery, DeliveryChange, ErrorKind, Result, Timestamp};
+use livecode::{Delivery, DeliveryChange, ErrorKind, ExecutionId, Result, Timestamp};
 use serde::Serialize;
 use tokio::{
     task::{Id, JoinError, JoinSet},
@@ -23,8 +23,9 @@ use crate::{
 /// How often there is a look for what has become due. Where nothing is, it's a look at the end of an index.
 const POLL: Duration = Duration::from_millis(500);
 
-/// How many are read at a time.
+/// How many are read at a time, and how often in one look.
 const PAGE: usize = 100;
+const PAGES: usize = 20;
 
 /// How long the tries under way may take at the end, before they are broken off and left to other processes.
 const GRACE: Duration = Duration::from_secs(5);
@@ -40,6 +41,7 @@ pub async fn deliver_webhooks(app: App, stop: CancellationToken) {
         app,
         webhooks,
         turns: Turns::default(),
+        after: None,
         tries: JoinSet::new(),
         under_way: HashMap::new(),
         cut: CancellationToken::new(),
@@ -52,6 +54,8 @@ struct Deliverer {
     app: App,
     webhooks: Webhooks,
     turns: Turns,
+    /// Where the next look goes on, if not at the beginning.
+    after: Option<(Timestamp, ExecutionId)>,
     tries: JoinSet<()>,
     under_way: HashMap<Id, Delivery>,
     cut: CancellationToken,
@@ -62,7 +66,11 @@ impl Deliverer {
         let mut is_down = false;
         while !stop.is_cancelled() {
             let began = Instant::now();
-            match self.look().await {
+            let looked = tokio::select! {
+                () = stop.cancelled() => break,
+                looked = self.look() => looked,
+            };
+            match looked {
                 Ok(()) => is_down = false,
                 Err(error) => {
                     if !std::mem::replace(&mut is_down, true) {
@@ -89,20 +97,26 @@ impl Deliverer {
         }
     }
 
-    /// Lets what is due wait here, as much of it as may.
+    /// Lets what is due wait here, as much of it as may. Where more is due than is read in one look, the next one goes on there: what
+    /// may not wait hides nothing behind it for good. After an error it's from the beginning.
     async fn look(&mut self) -> Result<()> {
-        let mut after: Option<(Timestamp, _)> = None;
-        while !self.turns.is_full() {
+        let mut after = self.after.take();
+        for _ in 0..PAGES {
             let page = self.app.engine.deliveries_due(after, PAGE).await?;
             let is_last = page.len() < PAGE;
             for delivery in page {
+                if self.turns.is_full() {
+                    self.after = after;
+                    return Ok(());
+                }
                 after = delivery.due_at.map(|at| (at, delivery.execution_id));
                 self.turns.add(delivery);
             }
             if is_last {
-                break;
+                return Ok(());
             }
         }
+        self.after = after;
         Ok(())
     }
 
@@ -191,5 +205,47 @@ async fn message(app: &App, delivery: &Delivery) -> Result<Option<Vec<u8>>> {
         Ok(body) => Ok(Some(body)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use clap::Parser;
+    use livecode::{Engine, ExecutionSpec, MemoryQueue, MemoryStore, Owner, RunOptions};
+
+    use super::*;
+    use crate::{Config, Shutdown};
+
+    #[tokio::test]
+    async fn a_backlog_hides_nothing_behind_it_for_good() {
+        let engine = Engine::new(Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()));
+        let spec = ExecutionSpec::new("python", "1").callback_url("https://silent.example/");
+        for (owner, count) in [("mallory", (PAGES + 1) * PAGE), ("alice", 1)] {
+            let engine = engine.for_owner(Owner::new(owner).unwrap());
+            for _ in 0..count {
+                let ran = engine.run(spec.clone(), RunOptions::default()).await.unwrap();
+                engine.cancel(ran.execution.id).await.unwrap();
+            }
+        }
+        let secret = "an example of a secret, in 32 bytes and more";
+        let config = Config::parse_from(["livecode-server", "--webhook-secret", secret]);
+        let mut deliverer = Deliverer {
+            app: App::new(engine, None, Shutdown::default()),
+            webhooks: Webhooks::open(&config.webhooks).unwrap().unwrap(),
+            turns: Turns::default(),
+            after: None,
+            tries: JoinSet::new(),
+            under_way: HashMap::new(),
+            cut: CancellationToken::new(),
+        };
+        let is_alices_next = |deliverer: &mut Deliverer| {
+            std::iter::from_fn(|| deliverer.turns.next()).any(|next| next.owner.as_str() == "alice")
+        };
+        deliverer.look().await.unwrap();
+        assert!(!is_alices_next(&mut deliverer), "a look has an end");
+        deliverer.look().await.unwrap();
+        assert!(is_alices_next(&mut deliverer));
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    /// What follows on the try of this number, from 1. Each pause is four times the one before, and up to half as long again, so
+    /// What follows on the try of this number, from 1, which counts those that were broken off. Each pause is four times the one before, and up to half as long again, so
     /// that those that failed together don't come back together.
     pub(super) fn after(&self, tried: Tried, number: u32) -> DeliveryChange {
         match tried {
@@ -74,8 +74,8 @@ impl Tries {
         }
     }
 
-    /// What follows where so many were begun already. One that was broken off, or whose process died, is made up for; but not
-    /// without end.
+    /// What follows where so many were begun already. Where the last of [`Tries::most`] was broken off, or its process died, it's made
+    /// up for, but not without end; an earlier one isn't: it's one try fewer.
     pub(super) fn before(&self, begun: u32, last_error: Option<&str>) -> Option<DeliveryChange> {
         let lost = "this server was ended before the receiver answered";
         (begun >= self.most.saturating_mul(2)).then(|| given_up(begun, last_error.unwrap_or(lost)))

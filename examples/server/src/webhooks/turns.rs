@@ -10,9 +10,11 @@ const AT_A_TIME: usize = 32;
 const OF_AN_OWNER: usize = 16;
 const AT_A_RECEIVER: usize = 4;
 
-/// The most that wait here, all together and for one receiver; the others wait in the store.
+/// The most that wait here, all together; of one owner, whatever the number of its receivers; and of that for one of them. The
+/// others wait in the store.
 const WAITING: usize = 2_048;
-const WAITING_FOR_A_RECEIVER: usize = 256;
+const WAITING_OF_AN_OWNER: usize = WAITING / 8;
+const WAITING_FOR_A_RECEIVER: usize = WAITING_OF_AN_OWNER / 4;
 
 /// What waits here, and what is under way.
 #[derive(Debug, Default)]
@@ -38,9 +40,13 @@ impl Turns {
         self.known.len() >= WAITING
     }
 
-    /// Lets a delivery wait; not where it does, is under way, or its receiver has enough that do.
+    /// Lets a delivery wait; not where it does, is under way, or its owner or its receiver has enough that do.
     pub(super) fn add(&mut self, delivery: Delivery) {
         if self.is_full() || self.known.contains(&delivery.execution_id) {
+            return;
+        }
+        let of_owner = self.lanes.iter().filter(|lane| lane.owner == delivery.owner);
+        if of_owner.map(|lane| lane.waiting.len()).sum::<usize>() >= WAITING_OF_AN_OWNER {
             return;
         }
         let receiver = receiver(&delivery);
@@ -100,4 +106,43 @@ impl Lane {
 /// Who the URL leads to; what can't be read leads nowhere.
 fn receiver(delivery: &Delivery) -> String {
     Url::parse(&delivery.url).map(|url| url.origin().ascii_serialization()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use livecode::{Clock, Execution, ExecutionSpec, SystemClock};
+
+    use super::*;
+
+    /// Lets so many wait, as far as they may.
+    fn add(turns: &mut Turns, owner: &str, receiver: &str, count: usize) {
+        let spec = ExecutionSpec::new("python", "1").callback_url(format!("https://{receiver}/"));
+        for _ in 0..count {
+            let execution = Execution::new(Owner::new(owner).unwrap(), "python", SystemClock.now());
+            turns.add(Delivery::of(&execution, &spec).unwrap());
+        }
+    }
+
+    fn is_next(turns: &mut Turns, owner: &str, receiver: &str) -> bool {
+        let mut begun = std::iter::from_fn(|| turns.next());
+        begun.any(|next| next.owner.as_str() == owner && next.url == format!("https://{receiver}/"))
+    }
+
+    #[test]
+    fn an_owner_of_many_receivers_leaves_room_for_others() {
+        let mut turns = Turns::default();
+        for n in 0..100 {
+            add(&mut turns, "mallory", &format!("h{n}.example"), 100);
+        }
+        add(&mut turns, "alice", "alice.example", 1);
+        assert!(is_next(&mut turns, "alice", "alice.example"));
+    }
+
+    #[test]
+    fn a_receiver_leaves_room_for_others_of_its_owner() {
+        let mut turns = Turns::default();
+        add(&mut turns, "alice", "slow.example", WAITING);
+        add(&mut turns, "alice", "alice.example", 1);
+        assert!(is_next(&mut turns, "alice", "alice.example"));
+    }
 }
