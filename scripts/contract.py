@@ -10,7 +10,7 @@ FEWEST = {"file_bytes": 1 << 20, "files": 1000}
 
 @schemathesis.hook
 def before_call(_context, case, _kwargs):
-    """Changes only what the description allows as it is, and would after this."""
+    """Changes only what the description allows as it is, and would after this. A member that it doesn't know may be anything."""
     if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
     body = case.body
@@ -20,12 +20,14 @@ def before_call(_context, case, _kwargs):
     if not isinstance(body, dict):
         return
     for name in ("limits", "compile_limits"):
-        limits = body.get(name) or {}
-        for limit in FEWEST.keys() & limits.keys():
-            limits[limit] = max(limits[limit] or 0, FEWEST[limit])
-    if isinstance(body.get("files"), list):
+        limits = body.get(name)
+        for limit, fewest in FEWEST.items():
+            if isinstance(limits, dict) and isinstance(limits.get(limit), (int, float)):
+                limits[limit] = max(limits[limit], fewest)
+    files = body.get("files")
+    if isinstance(files, list) and all(isinstance(file, dict) and "path" in file for file in files):
         # No two of one path.
-        body["files"] = list({file["path"]: file for file in body["files"]}.values())
+        body["files"] = list({str(file["path"]): file for file in files}.values())
     if body.get("tests"):
         # Each has its own input, said beforehand.
         body.pop("stdin_open", None)
