@@ -275,8 +275,12 @@ impl Engine {
 
     /// What the program has written so far, of the latest attempt.
     pub async fn output(&self, id: ExecutionId) -> Result<Captured> {
-        self.execution(id).await?;
-        self.parts.store.output(id).await
+        self.output_of(&self.execution(id).await?).await
+    }
+
+    /// The same of an execution that the caller has been shown: whose it is isn't asked again.
+    pub async fn output_of(&self, execution: &Execution) -> Result<Captured> {
+        self.parts.store.output(execution.id).await
     }
 
     /// A session's executions, newest first: those accepted before `before`, at most `limit`.

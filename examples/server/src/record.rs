@@ -105,6 +105,7 @@ impl Record {
 
 /// The record with what the program has written so far.
 pub(crate) async fn record(app: &App, execution: Execution) -> Result<Record> {
-    let (captured, delivery) = tokio::join!(app.engine.output(execution.id), app.engine.delivery(&execution));
+    let (captured, delivery) =
+        tokio::join!(app.engine.output_of(&execution), app.engine.delivery(&execution));
     Ok(Record::new(execution, &captured?, delivery?))
 }
