@@ -128,20 +128,18 @@ impl Tiers {
 
     /// The one of that name; none where nothing is limited.
     pub(crate) fn get(&self, name: Option<&str>) -> Result<Option<&Tier>, Problem> {
-        match name.filter(|name| *name != DEFAULT) {
-            None => Ok(self.default.as_ref()),
-            Some(name) => match &self.named {
-                None => Ok(self.default.as_ref()),
-                // Whatever was meant, to guess might be to give more.
-                Some(named) => named.get(name).map(Some).ok_or_else(|| {
-                tracing::warn!(tier = name, "a credential names a tier that TIERS doesn't have: it is refused");
-                Problem::new(
-                    StatusCode::FORBIDDEN,
-                    "the credential is for a tier that this server doesn't have: ask who runs it, or use another one",
-                )
-            }),
-            },
-        }
+        let named = name.filter(|name| *name != DEFAULT).zip(self.named.as_ref());
+        let Some((name, named)) = named else {
+            return Ok(self.default.as_ref());
+        };
+        // Whatever was meant, to guess might be to give more.
+        named.get(name).map(Some).ok_or_else(|| {
+            tracing::warn!(tier = name, "a credential names a tier that TIERS doesn't have: it is refused");
+            Problem::new(
+                StatusCode::FORBIDDEN,
+                "the credential is for a tier that this server doesn't have: ask who runs it, or use another one",
+            )
+        })
     }
 }
 

@@ -25,8 +25,8 @@ impl Engine {
     /// a repeated idempotency key; what the store fails to insert does.
     ///
     /// [`Quota::open_executions`] is about those of the execution's owner, or of its session where that is nobody in particular; what has
-    /// neither isn't bounded by it. Within one process it's exact as long as nobody
-    /// drops a call that is under way, which may go one over it; so may each other process that accepts at the same moment.
+    /// neither isn't bounded by it. Within one process it's exact as long as nobody drops a call that is under way, which may go one
+    /// over it; so may each other process that accepts at the same moment.
     ///
     /// ```
     /// # use livecode_core::*;
