@@ -17,7 +17,7 @@ use tokio::{
 const PYTHON: &str = "livecode-test/python";
 
 /// Longer than anything here takes.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_secs(120);
 
 fn builder(engine: &Engine, group: &str) -> Builder {
     let builder = DockerSandbox::builder().host(engine.host()).group(group).image("python", PYTHON);

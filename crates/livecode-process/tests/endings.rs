@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{what} did not come about");
+        assert!(began.elapsed() < Duration::from_secs(120), "{what} did not come about");
         std::thread::yield_now();
     }
 }

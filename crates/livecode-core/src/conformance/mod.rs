@@ -34,10 +34,10 @@ pub use self::clock::ManualClock;
 #[doc(inline)]
 pub use crate::{queue_suite, sandbox_suite, shared_queue_suite, shared_store_suite, store_suite};
 
-/// Waits for the end of a case; fails it after a minute, so that one that hangs is named.
+/// Waits for the end of a case; fails it after two minutes, so that one that hangs is named.
 pub async fn finish(case: impl Future<Output = ()>) {
-    let end = tokio::time::timeout(Duration::from_secs(60), case).await;
-    assert!(end.is_ok(), "the case hangs: no end within a minute");
+    let end = tokio::time::timeout(Duration::from_secs(120), case).await;
+    assert!(end.is_ok(), "the case hangs: no end within two minutes");
 }
 
 /// Makes a test of each case: functions of `conformance::$kind` that take an `Arc` of the backend.

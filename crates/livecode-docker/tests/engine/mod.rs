@@ -17,7 +17,7 @@ use tempfile::TempDir;
 const OWNED: &str = r#""$@" & read -r keep; kill -TERM $!; wait $!; [ "$keep" ] || rm -rf "$0""#;
 
 /// Longer than an engine takes for anything.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_secs(120);
 
 /// An engine with the images that `scripts/docker-images` makes.
 #[derive(Debug)]

@@ -43,7 +43,7 @@ pub(crate) const DURABLE: &[&str] = &["appendonly yes", "appendfsync always"];
 const OWNED: &str = r#""$@" & read -r keep; kill -9 $!; wait $!; [ "$keep" ] || rm -rf "$0""#;
 
 /// Longer than a server takes for anything.
-const HANGS: Duration = Duration::from_secs(30);
+const HANGS: Duration = Duration::from_secs(120);
 
 /// A server, or none where it was killed.
 #[derive(Debug)]

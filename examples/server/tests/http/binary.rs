@@ -12,7 +12,7 @@ async fn binary(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         .envs(environment.iter().copied())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(Duration::from_secs(20), output).await;
+    let output = tokio::time::timeout(Duration::from_secs(120), output).await;
     output.unwrap_or_else(|_| panic!("{arguments:?} {environment:?} was accepted: it serves")).unwrap()
 }
 

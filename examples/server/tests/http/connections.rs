@@ -50,7 +50,7 @@ impl Listening {
 /// All that comes until the server closes; what a reset takes away isn't missed.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();
-    let end = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut read)).await;
+    let end = tokio::time::timeout(Duration::from_secs(120), stream.read_to_end(&mut read)).await;
     end.expect("the server closes").ok();
     String::from_utf8_lossy(&read).into_owned()
 }
@@ -63,7 +63,7 @@ async fn until(stream: &mut TcpStream, text: &str) -> String {
             assert!(stream.read_buf(&mut read).await.unwrap() > 0, "closed before {text}");
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), end).await.expect(text);
+    tokio::time::timeout(Duration::from_secs(120), end).await.expect(text);
     String::from_utf8_lossy(&read).into_owned()
 }
 
@@ -83,7 +83,7 @@ async fn a_head_that_trickles_is_cut_and_a_slow_follower_is_not() {
             tokio::time::sleep(Duration::from_millis(SHORT / 10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), trickle).await.expect("it is cut");
+    tokio::time::timeout(Duration::from_secs(120), trickle).await.expect("it is cut");
     rest(&mut idle).await;
     // All of that took longer than heads and bodies may; this one is alive.
     listening.server.fake.release();
@@ -204,7 +204,7 @@ async fn who_reads_nothing_is_cut_and_its_stream_is_free_again() {
             assert!(head.starts_with(&format!("HTTP/1.1 {}", StatusCode::TOO_MANY_REQUESTS)), "{head}");
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), cut).await.expect("it is cut");
+    tokio::time::timeout(Duration::from_secs(120), cut).await.expect("it is cut");
     for _ in 0..2 {
         listening.server.fake.release();
     }
