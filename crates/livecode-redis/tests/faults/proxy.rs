@@ -1,6 +1,7 @@
-//! A network between a queue and its server that does as the test says.
+//! A network between a client and its server that does as the test says.
+#![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part of it")]
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,6 +18,10 @@ pub(crate) enum Weather {
     Clear,
     /// They wait.
     Stalled,
+    /// Each piece takes that long.
+    Late(Duration),
+    /// The server, or the client, is told that nothing comes any more, and goes on being heard.
+    HalfClosed { answers: bool },
     /// Those of the server, or of the client, are lost; so is all that comes after them on the same connection.
     Swallowed { answers: bool },
     /// Their connections break, and so do new ones.
@@ -82,8 +87,10 @@ async fn carry(
     let mut buffer = vec![0; 16 * 1024];
     let mut lossy = false;
     loop {
-        let broken =
-            |now: &Weather| *now == Weather::Cut || lossy && !matches!(now, Weather::Swallowed { .. });
+        let broken = |now: &Weather| {
+            *now == Weather::Cut
+                || lossy && !matches!(now, Weather::Swallowed { .. } | Weather::HalfClosed { .. })
+        };
         let read = select! {
             _ = weather.wait_for(broken) => return,
             read = from.read(&mut buffer) => read.unwrap_or(0),
@@ -95,9 +102,17 @@ async fn carry(
         let Ok(now) = weather.wait_for(|now| *now != Weather::Stalled).await.map(|now| *now) else { return };
         match now {
             Weather::Cut => return,
+            Weather::HalfClosed { answers } if answers == is_answer => {
+                // The other direction goes on, until the weather changes.
+                to.shutdown().await.ok();
+                lossy = true;
+            }
             Weather::Swallowed { answers } if answers == is_answer || lossy => lossy = true,
             _ if lossy => return,
-            _ => {
+            now => {
+                if let Weather::Late(by) = now {
+                    tokio::time::sleep(by).await;
+                }
                 if to.write_all(&buffer[..read]).await.is_err() {
                     return;
                 }

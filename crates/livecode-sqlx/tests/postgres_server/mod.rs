@@ -36,7 +36,13 @@ pub(crate) struct Server {
 impl Server {
     /// One that is no other test's, and keeps what it's given.
     pub(crate) fn alone() -> Self {
-        let directory = tempfile::Builder::new().prefix("livecode-postgres-").tempdir().unwrap().keep();
+        Self::alone_in(&std::env::temp_dir())
+    }
+
+    /// The same, in a directory of that one.
+    pub(crate) fn alone_in(parent: &Path) -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("livecode-postgres-").tempdir_in(parent).unwrap().keep();
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let port = format!("port = {free}");
         Self::at(&directory, &directory, &[&port, "listen_addresses = '127.0.0.1'"])
@@ -108,6 +114,25 @@ impl Server {
     /// Stops it at once, as a crash does.
     pub(crate) fn stop(&self) {
         run(self.control("stop").arg("--mode=immediate"));
+    }
+
+    /// Kills it (`SIGKILL`), which it isn't told of.
+    pub(crate) fn kill(&self) {
+        // Where it has ended by itself there is nobody to kill.
+        let file = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap_or_default();
+        if let Some(pid) = file.lines().next() {
+            Command::new("kill").args(["-KILL", pid]).stderr(Stdio::null()).status().unwrap();
+        }
+    }
+
+    /// Starts it where it isn't there, if it can: what a killed one has left may not be gone yet.
+    pub(crate) fn revive(&self) -> bool {
+        let does = |what| {
+            let output =
+                self.control(what).arg("-l").arg(self.directory.join("log")).current_dir("/").output();
+            output.unwrap().status.success()
+        };
+        does("status") || does("start")
     }
 
     fn control(&self, what: &str) -> Command {
