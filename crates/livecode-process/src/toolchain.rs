@@ -8,7 +8,7 @@ mod tests;
 use std::{
     collections::HashMap,
     env, fs,
-    io::Read,
+    io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -49,7 +49,8 @@ impl Toolchains {
     ///
     /// # Errors
     ///
-    /// `Unsupported`, saying where it was looked for, or what of it can't be shown to a program.
+    /// `Unsupported`, saying where it was looked for, or what of it can't be shown to a program; `Unavailable` where this process is
+    /// out of files, processes or memory, so that nobody knows.
     pub(crate) fn find(&self, command: &str) -> Result<Tool> {
         if let Some(tool) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(command) {
             return Ok(tool.clone());
@@ -120,9 +121,10 @@ impl Surroundings {
         for hop in &hops {
             prefixes.extend(prefix::of(command, hop, self)?);
         }
-        if let Some(interpreter) = interpreter_of(last) {
+        if let Some(interpreter) = interpreter_of(last)? {
             let tool = self.find_for(&interpreter, depth + 1).map_err(|error| {
-                Error::unsupported(format!("{command} is a script for {interpreter}: {}", error.message()))
+                let why = format!("{command} is a script for {interpreter}: {}", error.message());
+                if error.is_temporary() { error } else { Error::unsupported(why) }
             })?;
             prefixes.extend(tool.prefixes);
         }
@@ -165,9 +167,14 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// What a script's first line asks for, `env` seen through; nothing where it isn't a script.
-fn interpreter_of(path: &Path) -> Option<String> {
+fn interpreter_of(path: &Path) -> Result<Option<String>> {
     let mut start = Vec::new();
-    fs::File::open(path).ok()?.take(256).read_to_end(&mut start).ok()?;
+    let read = fs::File::open(path).and_then(|file| file.take(256).read_to_end(&mut start));
+    readable(path, read)?;
+    Ok(asked_for(&start))
+}
+
+fn asked_for(start: &[u8]) -> Option<String> {
     let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
     let mut words = line.split_whitespace();
@@ -177,3 +184,23 @@ fn interpreter_of(path: &Path) -> Option<String> {
     }
     words.find(|word| !word.starts_with('-') && !word.contains('=')).map(str::to_owned)
 }
+
+/// None where it can't be read. Where that may be otherwise the next time nobody must take it for an answer, which is kept.
+fn readable<T>(path: &Path, read: io::Result<T>) -> Result<Option<T>> {
+    read.map(Some)
+        .or_else(|error| if is_passing(&error) { Err(not_now(path).with_source(error)) } else { Ok(None) })
+}
+
+fn not_now(path: &Path) -> Error {
+    Error::unavailable(format!(
+        "{} can't be looked at: this process is short of files, processes or memory",
+        path.display()
+    ))
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| SHORT.contains(&code))
+}
+
+/// What a process is told that is short of something.
+const SHORT: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN];

@@ -2,7 +2,7 @@
 //! it, and can't be done inside. The manager is asked once, here.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -10,7 +10,7 @@ use std::{
 
 use livecode_core::{Error, Result};
 
-use super::{Surroundings, is_executable};
+use super::{SHORT, Surroundings, is_executable, is_passing, not_now, readable};
 
 /// Managers whose stand-ins are links to one program, and the one to ask, which is beside it.
 const MULTI_CALL: [(&str, &str); 3] = [("rustup", "rustup"), ("mise", "mise"), ("volta-shim", "volta")];
@@ -38,6 +38,7 @@ pub(super) fn behind(path: &Path, surroundings: &Surroundings) -> Result<PathBuf
     }
     let answer = match which.output() {
         Ok(answer) => answer,
+        Err(error) if is_passing(&error) => return Err(not_now(&manager).with_source(error)),
         Err(error) => return refuse(&format!("can't be asked ({error})")),
     };
     let found = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
@@ -45,6 +46,10 @@ pub(super) fn behind(path: &Path, surroundings: &Surroundings) -> Result<PathBuf
         return Ok(found);
     }
     let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+    // It's a script itself, which starts others; what the system tells it, it repeats.
+    if SHORT.iter().any(|code| said.contains(&plain(*code))) {
+        return Err(not_now(&manager));
+    }
     let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("nothing").trim();
     refuse(&format!("names none and says {said:?}"))
 }
@@ -65,13 +70,16 @@ fn manager_of(path: &Path, surroundings: &Surroundings) -> Result<Option<PathBuf
             return Ok(Some(path.with_file_name(manager)));
         }
     }
-    let (Some(shims), Some(script)) = (path.parent(), script(path)) else {
+    let (Some(shims), Some(script)) = (path.parent(), script(path)?) else {
         return Ok(None);
     };
     if !shims.ends_with("shims") {
         return Ok(None);
     }
-    named_in(&script, shims, surroundings).or_else(|| beside(shims)).map(Some).ok_or_else(|| {
+    if let Some(manager) = named_in(&script, shims, surroundings) {
+        return Ok(Some(manager));
+    }
+    beside(shims)?.map(Some).ok_or_else(|| {
         Error::unsupported(format!(
             "{} stands for a version that an unknown manager chooses: put the real one on PATH",
             path.display()
@@ -96,11 +104,12 @@ fn named_in(script: &str, shims: &Path, surroundings: &Surroundings) -> Option<P
 }
 
 /// In the directory `bin` beside `shims`, by how such managers are called.
-fn beside(shims: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(shims.parent()?.join("bin")).ok()?;
-    entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).find(|path| {
+fn beside(shims: &Path) -> Result<Option<PathBuf>> {
+    let bin = shims.with_file_name("bin");
+    let entries = readable(&bin, fs::read_dir(&bin))?;
+    Ok(entries.into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path())).find(|path| {
         path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("env")) && is_executable(path)
-    })
+    }))
 }
 
 /// The environment variable that tells a manager where its directory `shims` is.
@@ -113,11 +122,18 @@ fn root_variable(manager: &Path) -> Option<String> {
     }
 }
 
-fn script(path: &Path) -> Option<String> {
+fn script(path: &Path) -> Result<Option<String>> {
     // As long as the longest with its list of versions: a program that happens to be in such a directory may be large.
-    let is_small = path.metadata().ok()?.len() < 64 * 1024;
-    let text = if is_small { fs::read_to_string(path).ok()? } else { return None };
-    text.starts_with("#!").then_some(text)
+    if !path.metadata().is_ok_and(|metadata| metadata.len() < 64 * 1024) {
+        return Ok(None);
+    }
+    Ok(readable(path, fs::read_to_string(path))?.filter(|text| text.starts_with("#!")))
+}
+
+/// What this error is called, as C's library does.
+fn plain(code: i32) -> String {
+    let text = io::Error::from_raw_os_error(code).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 fn is_same_file(a: &Path, b: &Path) -> bool {

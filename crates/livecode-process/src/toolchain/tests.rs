@@ -276,6 +276,47 @@ fn a_manager_that_has_no_version_is_quoted() {
 }
 
 #[test]
+fn a_manager_that_the_system_refuses_something_is_asked_again() {
+    let mut host = Host::new();
+    host.search(&["pyenv/shims"]);
+    host.file("pyenv/shims/python3", "#!/bin/sh\nexec \"pyenv\" exec python3\n");
+    host.script("pyenv/bin/pyenv", "echo 'fork: retry: Resource temporarily unavailable' >&2; exit 254");
+    let error = host.surroundings.find("python3").unwrap_err();
+    assert!(error.is_temporary(), "{error}");
+}
+
+/// The limit on files is a process's, and others of this one need some.
+#[test]
+fn nobody_takes_a_want_of_files_for_an_answer() {
+    let own = std::env::current_exe().unwrap();
+    let alone = ["--exact", "toolchain::tests::a_process_without_files", "--ignored", "--nocapture"];
+    let output = Command::new(own).args(alone).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "started by the test above, in a process of its own"]
+fn a_process_without_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let mut host = Host::new();
+    host.search(&["pyenv/shims"]);
+    host.file("pyenv/shims/python3", "#!/bin/sh\nexec \"pyenv\" exec python3\n");
+    host.script("pyenv/bin/pyenv", "echo /usr/bin/env");
+    host.file("bin/script", "#!/usr/bin/env sh\n");
+    let script = host.at("bin/script");
+    let all = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(0), maximum: all.maximum }).unwrap();
+    let short = [host.surroundings.find("python3"), host.surroundings.find(script.to_str().unwrap())];
+    setrlimit(Resource::Nofile, all).unwrap();
+    for answer in short {
+        let error = answer.unwrap_err();
+        assert!(error.is_temporary(), "{error}");
+    }
+    assert_eq!(host.surroundings.find("python3").unwrap().path, Path::new("/usr/bin/env"));
+}
+
+#[test]
 fn a_script_is_shown_with_its_interpreter() {
     let mut host = Host::new();
     // As nvm has it.

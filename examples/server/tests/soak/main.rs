@@ -107,12 +107,13 @@ fn soak(name: &str, mut place: Place) {
     let kinds: Vec<String> = kinds.iter().map(|(kind, times)| format!("{kind} {times}")).collect();
     println!("| {name} | {} | {found} |", kinds.join(", "));
     let wrong = [found.violations, deaths, left].concat();
-    assert!(
-        wrong.is_empty(),
-        "SOAK_SEED={seed}, {} wrong:\n{}",
-        wrong.len(),
-        wrong[..wrong.len().min(20)].join("\n")
-    );
+    assert!(wrong.is_empty(), "SOAK_SEED={seed}, {} wrong:\n{}", wrong.len(), shown(&wrong));
+}
+
+/// Some of it: what is said of programs is long.
+fn shown(wrong: &[String]) -> String {
+    let short = |what: &String| what.chars().take(800).collect::<String>();
+    wrong.iter().take(20).map(short).collect::<Vec<_>>().join("\n")
 }
 
 fn pass(place: &mut Place, census: &mut Census, load: &Load, fault: Option<faults::Fault>, millis: u64) {
