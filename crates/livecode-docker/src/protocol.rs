@@ -162,3 +162,7 @@ pub(crate) struct Report {
     pub(crate) files_full: bool,
     pub(crate) message: String,
 }
+
+#[cfg(test)]
+#[path = "protocol/tests.rs"]
+mod tests;

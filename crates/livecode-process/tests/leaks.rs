@@ -54,13 +54,13 @@ async fn ten_thousand_runs_leave_nothing() {
     run_many(&runner, &python, AT_A_TIME, AT_A_TIME).await;
     run_many(&runner, &nothing, 1, 1).await;
     let before = Census::of(&sandbox).await;
-    run_many(&runner, &nothing, in_a_row(), 1).await;
+    run_many(&runner, &nothing, in_a_row(), 2).await;
     before.is_of(&sandbox).await;
     run_many(&runner, &python, 8 * AT_A_TIME, AT_A_TIME).await;
     before.is_of(&sandbox).await;
 }
 
-/// Thousands in a row and many at a time, and no sandbox in the end.
+/// Thousands by twos and many at a time, and no sandbox in the end.
 async fn programs_that_find_an_interpreter_leave_nothing(way: Warm) {
     let _turn = TURN.lock().await;
     let own = std::process::id();
@@ -76,7 +76,7 @@ async fn programs_that_find_an_interpreter_leave_nothing(way: Warm) {
     let times = in_a_row() / 50;
     for _ in 0..times {
         sandbox.warmed().await.unwrap();
-        run_many(&runner, &python, 10, 1).await;
+        run_many(&runner, &python, 10, 2).await;
     }
     before.is_of(&sandbox).await;
     run_many(&runner, &python, 8 * AT_A_TIME, AT_A_TIME).await;
