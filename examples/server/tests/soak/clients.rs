@@ -48,20 +48,20 @@ impl Program {
     fn made_up(token: &str, random: &mut fastrand::Rng) -> Self {
         let line = format!("{token}\n");
         let (language, source, stdout, exit_code) = match random.u32(..20) {
-            0..14 => ("python", format!("print('{token}')"), line, 0),
-            14..16 => ("javascript", format!("console.log('{token}')"), line, 0),
-            16..18 => (
-                "python",
-                format!("import time\nprint('{token}', flush=True)\ntime.sleep(0.5)\nprint('slept')"),
-                line + "slept\n",
-                0,
-            ),
-            18 => (
-                "python",
-                format!("for n in range(300): print('{token}', n, flush=True)"),
-                (0..300).map(|n| format!("{token} {n}\n")).collect(),
-                0,
-            ),
+            0..12 => ("python", format!("print('{token}')"), line, 0),
+            12..14 => ("javascript", format!("console.log('{token}')"), line, 0),
+            14..18 => {
+                // So long that whoever runs it may die or be frozen in the middle of it.
+                let millis = random.u32(100..2_000);
+                let source = format!(
+                    "import time\nprint('{token}', flush=True)\ntime.sleep({millis} / 1000)\nprint('slept')"
+                );
+                ("python", source, line + "slept\n", 0)
+            }
+            18 => {
+                let stdout = (0..300).map(|n| format!("{token} {n}\n")).collect();
+                ("python", format!("for n in range(300): print('{token}', n, flush=True)"), stdout, 0)
+            }
             _ => ("python", format!("print('{token}')\nexit(3)"), line, 3),
         };
         Self { language, source, stdout, exit_code }

@@ -25,8 +25,10 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) fn may_kill(self) -> bool {
-        matches!(self, Self::NoMemory(_))
+    /// How long it lasts at least.
+    pub(crate) fn least_ms(self) -> u64 {
+        // Longer than the lease: others take what is frozen for dead.
+        if matches!(self, Self::Freeze(_)) { 1_300 } else { 200 }
     }
 }
 

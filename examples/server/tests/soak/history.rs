@@ -147,6 +147,12 @@ impl Checker<'_> {
                 _ => {}
             }
         }
+        if begun.last() != Some(&record["attempt"]) {
+            self.found.doubled += 1;
+            self.wrong(format!(
+                "the attempts {begun:?} of {id} were begun, and another than the last ended it: {record}"
+            ));
+        }
         if ends != 1 || record["stdout"] != stdout {
             self.wrong(format!("the log of {id} has {ends} ends and the output {stdout:?}: {record}"));
         }

@@ -88,7 +88,7 @@ fn soak(name: &str, mut place: Place) {
     let began = Instant::now();
     while began.elapsed() < lasting {
         let fault = faults.inject(&mut place, &mut random);
-        pass(&mut place, &mut census, &load, Some(fault), random.u64(200..FAULT_MS));
+        pass(&mut place, &mut census, &load, Some(fault), random.u64(fault.least_ms()..FAULT_MS));
         faults.heal(&mut place, fault);
         pass(&mut place, &mut census, &load, None, random.u64(0..CALM_MS));
     }
@@ -126,6 +126,6 @@ fn pass(place: &mut Place, census: &mut Census, load: &Load, fault: Option<fault
 /// Starts again what has ended, as whoever runs a service does, and counts.
 fn watch(place: &mut Place, census: &mut Census, load: &Load, fault: Option<faults::Fault>) {
     thread::sleep(TICK);
-    place.keep_alive(fault);
+    place.keep_alive();
     census.sample(place, load, fault);
 }

@@ -1,8 +1,10 @@
 //! The processes of ours: the server's binary, started again wherever it ends.
 
 use std::{
+    cell::Cell,
     fs::{self, File, OpenOptions},
     net::{TcpListener, TcpStream},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -20,6 +22,8 @@ pub(crate) struct Node {
     process: Option<Child>,
     /// Whether it has listened: one that can't open what it needs ends, and is started again.
     has_listened: bool,
+    /// Whether it has been without memory, for which the kernel kills.
+    was_without_memory: Cell<bool>,
     /// All that it was.
     pids: Vec<u32>,
     /// Cgroups of its own, in which it can be left without memory and processes; none where there can't be any.
@@ -48,6 +52,7 @@ impl Node {
             log,
             process: None,
             has_listened: false,
+            was_without_memory: Cell::new(false),
             pids: Vec::new(),
             groups: groups(name),
         };
@@ -58,7 +63,9 @@ impl Node {
     fn begin(&mut self) {
         let temporary = self.directory.join("tmp");
         fs::create_dir_all(&temporary).ok();
-        let child = Command::new(env!("CARGO_BIN_EXE_livecode-server"))
+        // It doesn't outlive a test that is killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_livecode-server")])
             .current_dir(&self.directory)
             .envs([
                 ("ROLE", self.role),
@@ -79,6 +86,7 @@ impl Node {
         self.pids.push(child.id());
         self.process = Some(child);
         self.has_listened = false;
+        self.was_without_memory.set(false);
     }
 
     /// Starts it where it isn't there; says how it had ended by itself after it had listened.
@@ -91,7 +99,9 @@ impl Node {
             self.has_listened = self.has_listened || TcpStream::connect(("127.0.0.1", self.port)).is_ok();
             return None;
         };
-        let unasked = self.has_listened.then(|| format!("{} ended by itself: {status}", self.name));
+        let is_meant = self.was_without_memory.get() && status.signal() == Some(Signal::KILL.as_raw());
+        let unasked =
+            (self.has_listened && !is_meant).then(|| format!("{} ended by itself: {status}", self.name));
         self.begin();
         unasked
     }
@@ -141,6 +151,7 @@ impl Node {
     /// Leaves it what it has of memory, or so much as it wants.
     pub(crate) fn without_memory(&self, without: bool) {
         let Some([memory, _]) = &self.groups else { return };
+        self.was_without_memory.set(self.was_without_memory.get() || without);
         let limit = memory.join("memory.limit_in_bytes");
         let used = fs::read_to_string(memory.join("memory.usage_in_bytes")).unwrap();
         // Less than what it has is refused, where the kernel finds nothing to take.

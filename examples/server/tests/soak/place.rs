@@ -12,7 +12,6 @@ use std::{
 use tokio::runtime::Runtime;
 
 use crate::{
-    faults::Fault,
     nodes::Node,
     postgres_server,
     proxy::{Proxy, Weather},
@@ -119,20 +118,15 @@ impl Place {
             let url = format!("http://127.0.0.1:{port}/health/ready");
             while ureq::get(&url).call().is_err() {
                 assert!(began.elapsed() < Duration::from_secs(120), "not ready, see {}", self.logs.display());
-                self.keep_alive(None);
+                self.keep_alive();
                 thread::sleep(Duration::from_millis(50));
             }
         }
     }
 
-    /// What ends by itself isn't what was promised, but where there is no memory.
-    pub(crate) fn keep_alive(&mut self, fault: Option<Fault>) {
-        // What can't be opened now is tried again, as whoever runs services does.
-        for node in &mut self.nodes {
-            let ended = node.keep_alive();
-            let expected = fault.is_some_and(Fault::may_kill);
-            self.unasked.extend(ended.filter(|_| !expected));
-        }
+    /// What ends by itself isn't what was promised. What can't be opened now is tried again, as whoever runs services does.
+    pub(crate) fn keep_alive(&mut self) {
+        self.unasked.extend(self.nodes.iter_mut().filter_map(Node::keep_alive));
     }
 
     pub(crate) fn unasked_deaths(&mut self) -> Vec<String> {
