@@ -93,10 +93,7 @@ impl Shift {
             tracing::info_span!("claimed", execution = %held.lease.id, attempt = held.lease.attempt);
         let begun = async {
             let company = self.company(&held).await?;
-            let begun = self.begin(&held).await?;
-            // Two starts of one worker in one millisecond can't be told apart: only one of the two still has its lease.
-            let is_lost = held.stop.is_cancelled() && !self.give_back.is_cancelled();
-            if is_lost { Err(Parting::Lapse) } else { Ok((begun, company)) }
+            Ok((self.begin(&held).await?, company))
         };
         match begun.instrument(claimed.clone()).await {
             Ok(((execution, spec, started), _company)) => {
@@ -162,8 +159,6 @@ impl Shift {
     /// Records the start. Gives back the record, what was asked and the place of its event, or how to part where there is
     /// nothing to run. What was asked may be unreadable for good: the attempt begins all the same, so that it can fail.
     async fn begin(&self, held: &Held) -> Result<(Execution, Result<ExecutionSpec>, Seq), Parting> {
-        // One moment for all tries, so that a start that took effect although it failed can be told from another's.
-        let at = self.worker.clock.now();
         let mut tries = Tries::default();
         let mut intended = None;
         loop {
@@ -171,21 +166,26 @@ impl Shift {
             let failed = match join!(store.get(id), store.spec(id)) {
                 (Err(error), _) => error,
                 (Ok(_), Err(error)) if error.is_temporary() || error.kind() == ErrorKind::NotFound => error,
-                (Ok(current), spec)
-                    if intended.as_ref() == Some(&current) && current.state == State::Running =>
-                {
-                    return Ok((current, spec, Seq::START));
-                }
                 (Ok(mut execution), spec) => {
-                    let Some(change) = self.next_change(&held.lease, &execution) else {
+                    // A start whose answer was lost may be another's that looks the same. It's given back: the attempt after it is
+                    // nobody's yet.
+                    let is_unsure =
+                        execution.state == State::Running && intended.as_ref() == Some(&execution);
+                    let change = if is_unsure {
+                        Some(self.verdict_change(&execution, &Verdict::GivenBack))
+                    } else {
+                        self.next_change(&held.lease, &execution)
+                    };
+                    let Some(change) = change else {
                         return Err(self.parting(&execution));
                     };
                     if change == Change::Start && self.shutdown.is_cancelled() {
                         return Err(Parting::Release);
                     }
-                    match self.write(&mut execution, change, &[], at).await {
+                    match self.write(&mut execution, change, &[], self.worker.clock.now()).await {
                         Ok(seq) if execution.state == State::Running => return Ok((execution, spec, seq)),
                         // What a lost worker left is in order: look what there is to do now.
+                        Ok(_) if is_unsure => continue,
                         Ok(_) => {
                             metrics::lost();
                             continue;

@@ -8,20 +8,16 @@ use std::{
 
 use async_trait::async_trait;
 use livecode_core::{Job, Lease, MemoryQueue, Queue, QueueStats, Result};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{link::Link, sim::Sim};
-
-/// A lease that is over as soon as it was given would be two starts in one millisecond, by which they are told apart.
-const SHORTEST_LEASE: Duration = Duration::from_millis(10);
 
 /// The queue itself.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     inner: Mutex<Arc<MemoryQueue>>,
     /// What is given out a second time.
-    twins: Mutex<Vec<(Instant, Lease)>>,
+    twins: Mutex<Vec<Lease>>,
 }
 
 impl Jobs {
@@ -35,14 +31,12 @@ impl Jobs {
     }
 
     async fn claim(&self, sim: &Sim, max: usize, wait: Duration, lease: Duration) -> Result<Vec<Lease>> {
-        // A start is told from another by its millisecond, so not in the same one: no queue gives leases like that.
-        let earlier = |(at, _): &(Instant, Lease)| at.elapsed() >= Duration::from_millis(1);
-        let twin = self.twins.lock().unwrap().pop_if(|twin| max > 0 && earlier(twin));
-        if let Some((_, twin)) = twin {
+        let twin = self.twins.lock().unwrap().pop_if(|_| max > 0);
+        if let Some(twin) = twin {
             return Ok(vec![twin]);
         }
         let lease = if sim.happens(sim.faults.early) {
-            lease.mul_f64(sim.chance(fastrand::Rng::f64) * 0.5).max(SHORTEST_LEASE)
+            lease.mul_f64(sim.chance(fastrand::Rng::f64) * 0.5)
         } else {
             lease
         };
@@ -91,7 +85,7 @@ impl Queue for FaultyQueue {
                 if sim.chance(fastrand::Rng::bool) {
                     twin.token = Uuid::from_u128(sim.chance(|chance| chance.u128(..)));
                 }
-                self.jobs.twins.lock().unwrap().push((Instant::now(), twin));
+                self.jobs.twins.lock().unwrap().push(twin);
             }
             self.link.sim.tell(self.link.who, "has claimed", "", Some(lease.id), lease.attempt.into());
         }

@@ -3,12 +3,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use livecode_core::{ExecutionId, State};
+use futures_util::{FutureExt, future::ready};
+use livecode_core::{Change, ExecutionId, State, Store};
 
 use crate::{
     backends::{Fate, FatedQueue, FatedStore},
@@ -67,6 +68,34 @@ async fn whichever_call_fails_before_or_after_its_effect_there_is_one_end() {
             assert!(covered, "there are more calls than this test lets fail");
         }
     }
+}
+
+/// Another worker's start of the same attempt in the same moment looks like one's own that took effect and failed.
+#[tokio::test(start_paused = true)]
+async fn a_start_that_may_be_anothers_is_given_back() {
+    let world = World::new();
+    let id = world.queue("1").await;
+    let (others, clock, first) = (world.store.clone(), world.clock(), AtomicBool::new(true));
+    let store = FatedStore::over(world.store.clone());
+    store.slow_plan(move |method| {
+        if method != "update" || !first.swap(false, Ordering::SeqCst) {
+            return ready(Fate::Works).boxed();
+        }
+        let (others, clock) = (others.clone(), clock.clone());
+        async move {
+            let mut execution = others.get(id).await.unwrap();
+            execution.apply(Change::Start, clock.now()).unwrap();
+            others.update(&execution, &[]).await.unwrap();
+            Fate::FailsBefore
+        }
+        .boxed()
+    });
+    let stage = talker();
+    let worker = world.start(&world.worker_on(store, FatedQueue::over(world.queue.clone()), &stage));
+    let end = world.end(id).await;
+    assert_eq!((end.state, end.attempt, end.failures), (State::Completed, 2, 0));
+    assert_eq!((world.stdout(id).await.as_str(), stage.count()), (SAID, 1));
+    worker.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
