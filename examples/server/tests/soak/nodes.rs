@@ -22,7 +22,8 @@ pub(crate) struct Node {
     process: Option<Child>,
     /// Whether it has listened: one that can't open what it needs ends, and is started again.
     has_listened: bool,
-    /// Whether it has been without memory, for which the kernel kills.
+    /// Whether it is without memory, for which the kernel kills, and whether it was since it began.
+    is_without_memory: Cell<bool>,
     was_without_memory: Cell<bool>,
     /// All that it was.
     pids: Vec<u32>,
@@ -52,6 +53,7 @@ impl Node {
             log,
             process: None,
             has_listened: false,
+            is_without_memory: Cell::new(false),
             was_without_memory: Cell::new(false),
             pids: Vec::new(),
             groups: groups(name),
@@ -86,7 +88,7 @@ impl Node {
         self.pids.push(child.id());
         self.process = Some(child);
         self.has_listened = false;
-        self.was_without_memory.set(false);
+        self.was_without_memory.set(self.is_without_memory.get());
     }
 
     /// Starts it where it isn't there; says how it had ended by itself after it had listened.
@@ -151,6 +153,7 @@ impl Node {
     /// Leaves it what it has of memory, or so much as it wants.
     pub(crate) fn without_memory(&self, without: bool) {
         let Some([memory, _]) = &self.groups else { return };
+        self.is_without_memory.set(without);
         self.was_without_memory.set(self.was_without_memory.get() || without);
         let limit = memory.join("memory.limit_in_bytes");
         let used = fs::read_to_string(memory.join("memory.usage_in_bytes")).unwrap();
