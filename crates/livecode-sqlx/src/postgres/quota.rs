@@ -8,7 +8,7 @@ use sqlx::{PgConnection, postgres::PgRow};
 use super::{
     connections::Connections,
     rows::{column, required_moment},
-    writer::Change,
+    lanes::Call,
 };
 use crate::{
     error::from_sqlx,
@@ -55,7 +55,7 @@ pub(super) struct Admit {
     pub(super) now: Timestamp,
 }
 
-impl Change for Admit {
+impl Call for Admit {
     type Made = Option<Refusal>;
 
     fn joins(&self, _: &[Self]) -> bool {
