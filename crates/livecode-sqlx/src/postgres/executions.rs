@@ -18,8 +18,8 @@ use uuid::Uuid;
 use super::{
     connections::Connections,
     jobs::{add_jobs, micros},
-    rows::{self, column},
     lanes::Call,
+    rows::{self, column},
 };
 use crate::{
     error::from_sqlx,

@@ -7,8 +7,8 @@ use sqlx::{PgConnection, postgres::PgRow};
 
 use super::{
     connections::Connections,
-    rows::{column, required_moment},
     lanes::Call,
+    rows::{column, required_moment},
 };
 use crate::{
     error::from_sqlx,
