@@ -18,8 +18,8 @@ use futures_util::{StreamExt, stream::BoxStream};
 use crate::{
     Captured, Ceiling, Change, Clock, Error, ErrorKind, Event, EventKind, Execution, ExecutionId,
     ExecutionSpec, Follow, Languages, ListQuery, Owner, PageStart, PruneQuery, Queue, QueueStats, Quota,
-    Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Source, SourceFile, Store,
-    SystemClock, metrics,
+    Result, Revision, RevisionHead, Seq, Session, SessionId, SessionRevision, Source, SourceFile, State,
+    Store, SystemClock, metrics,
 };
 
 /// How often a change is tried anew when somebody else changed the same record first.
@@ -280,6 +280,10 @@ impl Engine {
 
     /// The same of an execution that the caller has been shown: whose it is isn't asked again.
     pub async fn output_of(&self, execution: &Execution) -> Result<Captured> {
+        // Its attempt hasn't begun.
+        if execution.state == State::Queued {
+            return Ok(Captured::default());
+        }
         self.parts.store.output(execution.id).await
     }
 

@@ -30,6 +30,9 @@ use crate::{
     webhooks::Webhooks,
 };
 
+/// As the router has it, which clones its state several times for each request.
+pub(crate) type Shared = Arc<App>;
+
 /// What all handlers share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
@@ -145,7 +148,7 @@ pub fn app(state: App) -> Router {
 }
 
 /// All routes that are part of the API, with their descriptions.
-fn api() -> OpenApiRouter<App> {
+fn api() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(sessions::routes())
         .merge(executions::routes())
@@ -163,18 +166,21 @@ pub fn worker_app(state: App) -> Router {
     finish(health::routes().merge(metrics::routes()).split_for_parts().0, state)
 }
 
-fn finish(routes: Router<App>, state: App) -> Router {
+fn finish(routes: Router<Shared>, state: App) -> Router {
     let cross_origin = (!state.origins.is_empty()).then(|| cross_origin(&state.origins));
     Router::new()
         .nest("/api", routes.clone())
         .merge(routes)
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(option_layer(cross_origin))
-        .layer(from_fn(on_every_answer))
-        .layer(from_fn(request::observe))
-        .with_state(state)
+        // From the outermost to the innermost, as one: the router boxes what it calls once for each layer that it's given.
+        .layer((
+            from_fn(request::observe),
+            from_fn(on_every_answer),
+            option_layer(cross_origin),
+            DefaultBodyLimit::max(MAX_BODY_BYTES),
+        ))
+        .with_state(Arc::new(state))
 }
 
 /// Pages of these origins may ask as this server's own may. Credentials that a browser adds by itself aren't used here.

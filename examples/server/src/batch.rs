@@ -13,6 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     App,
+    app::Shared,
     auth::Caller,
     executions::{Receipt, RunRequest},
     extract::read_json,
@@ -23,7 +24,7 @@ use crate::{
 /// The most programs in one call.
 const MAX_BATCH: usize = 100;
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(run_batch))
 }
 

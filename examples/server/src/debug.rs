@@ -3,9 +3,9 @@
 use axum::{Json, Router, routing::get};
 use serde_json::{Value, json};
 
-use crate::{App, auth::Admin, problem::Problem};
+use crate::{app::Shared, auth::Admin, problem::Problem};
 
-pub(crate) fn routes() -> Router<App> {
+pub(crate) fn routes() -> Router<Shared> {
     Router::new().route("/debug/state", get(state))
 }
 

@@ -19,6 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     App,
+    app::Shared,
     auth::Caller,
     extract::{Body, Id, Paging, Params},
     grading::{TestMember, grading},
@@ -40,7 +41,7 @@ const CANCEL_WAIT: Duration = Duration::from_secs(2);
 /// A page of history ends with the record whose output goes over this, whatever its limit.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(run_program))
         .routes(routes!(read))

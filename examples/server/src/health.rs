@@ -13,12 +13,12 @@ use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, problem::Problem};
+use crate::{app::Shared, problem::Problem};
 
 /// A part that takes longer to answer counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(health)).routes(routes!(live)).routes(routes!(ready))
 }
 
@@ -63,7 +63,7 @@ async fn live() -> Json<Live> {
         (status = 503, description = "A part is down, or the server is ending"),
     ),
 )]
-async fn ready(State(app): State<App>) -> Response {
+async fn ready(State(app): State<Shared>) -> Response {
     let [store_name, queue_name] = app.backends;
     let (store, queue) = tokio::join!(
         part("store", store_name, app.engine.check_store()),

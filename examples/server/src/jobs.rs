@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    App,
+    app::Shared,
     auth::Caller,
     extract::{Body, Params},
     openapi,
@@ -22,7 +22,7 @@ use crate::{
 /// What is run where a job doesn't say.
 const LANGUAGE: &str = "python";
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(submit)).routes(routes!(result))
 }
 

@@ -10,9 +10,9 @@ use tokio::sync::Mutex;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, openapi};
+use crate::{app::Shared, openapi};
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
@@ -85,7 +85,7 @@ struct Entry {
     tag = "service",
     responses((status = 200, description = "Each with the version found here, or why it's not available", body = Vec<Entry>)),
 )]
-async fn list(State(app): State<App>) -> Json<Vec<Entry>> {
+async fn list(State(app): State<Shared>) -> Json<Vec<Entry>> {
     let languages = app.engine.known_languages();
     let ceiling = app.engine.limits();
     let found = app.toolchains.probe(languages).await;

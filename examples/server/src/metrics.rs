@@ -18,7 +18,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, auth::Admin, problem::Problem};
+use crate::{app::Shared, auth::Admin, problem::Problem};
 
 /// The upper bounds of all histograms' buckets, in seconds: from what a warm start takes to what a client may wait.
 const BUCKETS: [f64; 15] =
@@ -47,7 +47,7 @@ const CACHE_MISSES: &str = "livecode_compile_cache_misses_total";
 const CACHE_ENTRIES: &str = "livecode_compile_cache_entries";
 const CACHE_BYTES: &str = "livecode_compile_cache_bytes";
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(scrape))
 }
 

@@ -24,7 +24,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 pub(crate) use self::schemas::*;
-use crate::{App, problem, webhooks};
+use crate::{App, app::Shared, problem, webhooks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -51,7 +51,7 @@ pub(crate) fn base() -> utoipa::openapi::OpenApi {
 }
 
 /// The description, under its two paths.
-pub(crate) fn routes(description: &utoipa::openapi::OpenApi) -> Router<App> {
+pub(crate) fn routes(description: &utoipa::openapi::OpenApi) -> Router<Shared> {
     let text = description.to_json().unwrap_or_default();
     Router::new().route(
         "/openapi.json",

@@ -6,7 +6,7 @@ use axum::{
     routing::get,
 };
 
-use crate::App;
+use crate::app::Shared;
 
 /// Only what this server itself serves may load, and nobody may frame the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
@@ -14,7 +14,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 type Asset = ([(HeaderName, &'static str); 4], &'static str);
 
-pub(crate) fn routes() -> Router<App> {
+pub(crate) fn routes() -> Router<Shared> {
     Router::new()
         .route("/", get(async || asset("text/html; charset=utf-8", include_str!("page.html"))))
         .route("/page.js", get(async || asset("text/javascript; charset=utf-8", include_str!("page.js"))))

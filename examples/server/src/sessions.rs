@@ -13,14 +13,14 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    App,
+    app::Shared,
     auth::Caller,
     extract::{Body, Id, Number, Paging},
     openapi,
     problem::Problem,
 };
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(create))
         .routes(routes!(read, save, close))

@@ -24,6 +24,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     App,
+    app::Shared,
     auth::Caller,
     connections::Slot,
     events::{Resume, last_event_id, told},
@@ -45,7 +46,7 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 /// A client that neither says nor takes anything for so long, pings and their answers included, is gone.
 const GONE_AFTER: Duration = Duration::from_secs(60);
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(connect))
 }
 

@@ -1,6 +1,6 @@
 //! Where the log goes, and traces where they're wanted.
 
-use std::io::IsTerminal;
+use std::{fs::File, io::IsTerminal, os::fd::AsFd};
 
 use livecode::{Error, Result};
 use tracing_subscriber::{
@@ -30,7 +30,12 @@ impl Telemetry {
     /// Where the standard variables of OpenTelemetry can't be right.
     pub fn install(config: &Config) -> Result<Self> {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let lines = log_layer(config.log_format, std::io::stderr().is_terminal(), std::io::stderr);
+        // A descriptor of its own: std's has a lock, which the threads would take turns at. A line is one write.
+        let stderr = std::io::stderr()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| Error::unavailable("standard error can't be written").with_source(error))?;
+        let lines = log_layer(config.log_format, std::io::stderr().is_terminal(), File::from(stderr));
         let registry = Registry::default().with(lines.with_filter(filter));
         #[cfg(feature = "otel")]
         let tracer = crate::otel::tracer()?;

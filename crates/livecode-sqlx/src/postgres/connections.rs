@@ -31,7 +31,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that had nothing to do for longer is asked whether it's still good: the server may have been restarted.
 const TRUSTED: Duration = Duration::from_secs(1);
 
-/// The most at a time: five more than writers can use. More would only take turns: reading is a matter of microseconds.
+/// The most at a time: all lanes at once, and one more. More would only take turns: reading is a matter of microseconds.
 const CONNECTIONS: usize = 15;
 
 #[derive(Debug)]

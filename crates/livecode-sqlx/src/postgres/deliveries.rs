@@ -1,6 +1,6 @@
 //! Where the word of an execution's end stands.
 
-use livecode_core::{Delivery, DeliveryQuery, Error, ExecutionId, Owner, Result, Timestamp};
+use livecode_core::{Delivery, DeliveryQuery, Error, Owner, Result, Timestamp};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -12,15 +12,6 @@ use crate::{
     error::from_sqlx,
     value::{at_most, check_version, damaged, json, signed, unsigned},
 };
-
-pub(super) async fn get(connections: &Connections, id: ExecutionId) -> Result<Option<Delivery>> {
-    let select = sqlx::query(
-        "SELECT *, (SELECT owner FROM execution WHERE id = execution_id) AS owner FROM delivery WHERE execution_id = $1",
-    )
-    .bind(id.as_uuid());
-    let row = connections.row(select).await.map_err(from_sqlx)?;
-    row.as_ref().map(delivery).transpose()
-}
 
 pub(super) async fn due(connections: &Connections, query: &DeliveryQuery) -> Result<Vec<Delivery>> {
     let (after, after_id) = match query.after {
@@ -57,7 +48,7 @@ pub(super) async fn due(connections: &Connections, query: &DeliveryQuery) -> Res
     }
 }
 
-fn delivery(row: &PgRow) -> Result<Delivery> {
+pub(super) fn delivery(row: &PgRow) -> Result<Delivery> {
     Ok(Delivery {
         execution_id: column::<Uuid>(row, "execution_id")?.into(),
         owner: Owner::new(column::<String>(row, "owner")?).map_err(damaged)?,

@@ -18,8 +18,8 @@ use uuid::Uuid;
 use super::{
     connections::Connections,
     jobs::{add_jobs, micros},
+    lanes::Call,
     rows::{self, column},
-    writer::Change,
 };
 use crate::{
     error::from_sqlx,
@@ -115,7 +115,7 @@ impl Insert {
     }
 }
 
-impl Change for Insert {
+impl Call for Insert {
     type Made = Inserted;
 
     fn joins(&self, others: &[Self]) -> bool {
@@ -220,7 +220,7 @@ impl Update {
     }
 }
 
-impl Change for Update {
+impl Call for Update {
     type Made = Seq;
 
     fn joins(&self, others: &[Self]) -> bool {
@@ -322,7 +322,7 @@ pub(super) struct Append {
     pub(super) output: Vec<Output>,
 }
 
-impl Change for Append {
+impl Call for Append {
     type Made = Seq;
 
     fn joins(&self, others: &[Self]) -> bool {

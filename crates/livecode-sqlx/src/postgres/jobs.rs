@@ -6,7 +6,7 @@ use livecode_core::{Job, Lease, Result};
 use sqlx::{Connection, PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use super::writer::Change;
+use super::lanes::Call;
 use crate::value::{NEVER, at_most};
 
 /// The end of a statement that adds jobs: those in `jobs (id, attempt, owner, priority, delay, place)`, in the order of
@@ -44,7 +44,7 @@ pub(super) struct Push {
     pub(super) jobs: Vec<Job>,
 }
 
-impl Change for Push {
+impl Call for Push {
     type Made = ();
 
     fn joins(&self, others: &[Self]) -> bool {
@@ -122,7 +122,7 @@ pub(super) struct Claimed {
     pub(super) next: Option<Duration>,
 }
 
-impl Change for Claim {
+impl Call for Claim {
     type Made = Claimed;
 
     fn joins(&self, others: &[Self]) -> bool {
@@ -220,7 +220,7 @@ pub(super) struct Extend {
     pub(super) by: Duration,
 }
 
-impl Change for Extend {
+impl Call for Extend {
     type Made = Vec<Lease>;
 
     fn joins(&self, others: &[Self]) -> bool {
@@ -256,7 +256,7 @@ pub(super) struct Ack {
     pub(super) leases: Vec<Lease>,
 }
 
-impl Change for Ack {
+impl Call for Ack {
     type Made = ();
 
     fn joins(&self, _others: &[Self]) -> bool {

@@ -6,6 +6,8 @@ mod events;
 mod executions;
 mod inputs;
 mod jobs;
+mod lanes;
+mod looks;
 mod queue;
 mod quota;
 mod retention;
@@ -15,21 +17,21 @@ mod sessions;
 mod store;
 mod vacuum;
 mod waiters;
-mod writer;
 
 use std::{str::FromStr, sync::Arc};
 
-use livecode_core::{Error, Result};
+use livecode_core::{Captured, Delivery, Error, Execution, Result, Session};
 use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
 
 use self::{
     connections::{Connections, in_time},
     executions::{Append, Insert, Update},
     jobs::{Ack, Claim, Extend, Push},
+    lanes::Lanes,
+    looks::Look,
     quota::Admit,
     vacuum::Vacuum,
     waiters::Waiters,
-    writer::Writer,
 };
 pub use self::{queue::PostgresQueue, store::PostgresStore};
 use crate::error::from_sqlx;
@@ -91,15 +93,19 @@ pub struct Postgres {
 
 #[derive(Debug)]
 struct Database {
-    inserts: Writer<Insert>,
-    updates: Writer<Update>,
-    appends: Writer<Append>,
-    pushes: Writer<Push>,
-    claims: Writer<Claim>,
-    extensions: Writer<Extend>,
-    acks: Writer<Ack>,
-    admits: Writer<Admit>,
-    /// For reading, and for the few changes that nobody makes by the hundred.
+    inserts: Lanes<Insert>,
+    updates: Lanes<Update>,
+    appends: Lanes<Append>,
+    pushes: Lanes<Push>,
+    claims: Lanes<Claim>,
+    extensions: Lanes<Extend>,
+    acks: Lanes<Ack>,
+    admits: Lanes<Admit>,
+    sessions: Lanes<Look<Session>>,
+    executions: Lanes<Look<Execution>>,
+    outputs: Lanes<Look<Captured>>,
+    deliveries: Lanes<Look<Delivery>>,
+    /// For what nobody asks by the hundred, and for what is large.
     connections: Arc<Connections>,
     waiters: Waiters,
     vacuum: Vacuum,
@@ -130,14 +136,18 @@ impl Postgres {
         let connections = Arc::new(Connections::new(options.clone()));
         Ok(Self {
             database: Arc::new(Database {
-                inserts: Writer::start(&connections, 2),
-                updates: Writer::start(&connections, 2),
-                appends: Writer::start(&connections, 1),
-                pushes: Writer::start(&connections, 1),
-                claims: Writer::start(&connections, 1),
-                extensions: Writer::start(&connections, 1),
-                acks: Writer::start(&connections, 1),
-                admits: Writer::start(&connections, 1),
+                inserts: Lanes::start(&connections, 2),
+                updates: Lanes::start(&connections, 2),
+                appends: Lanes::start(&connections, 1),
+                pushes: Lanes::start(&connections, 1),
+                claims: Lanes::start(&connections, 1),
+                extensions: Lanes::start(&connections, 1),
+                acks: Lanes::start(&connections, 1),
+                admits: Lanes::start(&connections, 1),
+                sessions: Lanes::start(&connections, 1),
+                executions: Lanes::start(&connections, 1),
+                outputs: Lanes::start(&connections, 1),
+                deliveries: Lanes::start(&connections, 1),
                 waiters: Waiters::new(&connections, options, channel, sender),
                 vacuum: Vacuum::start(&connections),
                 connections,

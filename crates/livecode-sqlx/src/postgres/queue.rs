@@ -40,7 +40,7 @@ impl Queue for PostgresQueue {
         if jobs.is_empty() {
             return Ok(());
         }
-        self.database.pushes.write(Push { jobs: jobs.to_vec() }).await?;
+        self.database.pushes.make(Push { jobs: jobs.to_vec() }).await?;
         self.database.waiters.jobs_came();
         Ok(())
     }
@@ -49,7 +49,7 @@ impl Queue for PostgresQueue {
         let deadline = later(Instant::now(), wait);
         let mut arrivals = None;
         loop {
-            let claimed = self.database.claims.write(Claim { max, lease }).await?;
+            let claimed = self.database.claims.make(Claim { max, lease }).await?;
             let now = Instant::now();
             if !claimed.leases.is_empty() || max == 0 || now >= deadline {
                 self.database.vacuum.passed(claimed.leases.len());
@@ -72,14 +72,14 @@ impl Queue for PostgresQueue {
     }
 
     async fn extend(&self, leases: &[Lease], by: Duration) -> Result<Vec<Lease>> {
-        let lost = self.database.extensions.write(Extend { leases: leases.to_vec(), by }).await?;
+        let lost = self.database.extensions.make(Extend { leases: leases.to_vec(), by }).await?;
         // Where an end has come nearer, claimers wait for the wrong moment.
         self.database.waiters.jobs_came();
         Ok(lost)
     }
 
     async fn ack(&self, leases: &[Lease]) -> Result<()> {
-        self.database.acks.write(Ack { leases: leases.to_vec() }).await
+        self.database.acks.make(Ack { leases: leases.to_vec() }).await
     }
 
     async fn stats(&self) -> Result<QueueStats> {

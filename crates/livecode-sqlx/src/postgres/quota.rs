@@ -7,8 +7,8 @@ use sqlx::{PgConnection, postgres::PgRow};
 
 use super::{
     connections::Connections,
+    lanes::Call,
     rows::{column, required_moment},
-    writer::Change,
 };
 use crate::{
     error::from_sqlx,
@@ -55,7 +55,7 @@ pub(super) struct Admit {
     pub(super) now: Timestamp,
 }
 
-impl Change for Admit {
+impl Call for Admit {
     type Made = Option<Refusal>;
 
     fn joins(&self, _: &[Self]) -> bool {

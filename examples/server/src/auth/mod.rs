@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::keys::{KeyEntry, KeyFile};
 use self::{jwt::Tokens, keys::Keys};
-use crate::{App, Config, problem::Problem, tiers::address};
+use crate::{App, Config, app::Shared, problem::Problem, tiers::address};
 
 /// What somebody who has signed in may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -120,16 +120,16 @@ fn credential<'a>(headers: &'a HeaderMap, own: Option<&str>, what: &str) -> Resu
 #[derive(Debug)]
 pub(crate) struct Caller(pub(crate) App);
 
-impl FromRequestParts<App> for Caller {
+impl FromRequestParts<Shared> for Caller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
         let address = address(peer);
         let Some(Identity { owner, role, tier }) = app.auth.identify(&parts.headers)? else {
-            return Ok(Self(app.clone().within(None, &address, &address)?));
+            return Ok(Self(App::clone(app).within(None, &address, &address)?));
         };
-        let mut app = app.clone().within(tier.as_deref(), &format!("owner:{owner}"), &address)?;
+        let mut app = App::clone(app).within(tier.as_deref(), &format!("owner:{owner}"), &address)?;
         app.engine = match role {
             Role::User => app.engine.for_owner(owner),
             Role::Admin => app.engine.for_admin(owner),
@@ -142,12 +142,12 @@ impl FromRequestParts<App> for Caller {
 #[derive(Debug)]
 pub(crate) struct Admin(pub(crate) App);
 
-impl FromRequestParts<App> for Admin {
+impl FromRequestParts<Shared> for Admin {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
         match app.auth.identify(&parts.headers)? {
-            None | Some(Identity { role: Role::Admin, .. }) => Ok(Self(app.clone())),
+            None | Some(Identity { role: Role::Admin, .. }) => Ok(Self(App::clone(app))),
             Some(Identity { role: Role::User, .. }) => Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "this is for the role admin: use a credential that has it",

@@ -6,6 +6,7 @@ mod followers;
 mod inputs;
 mod list;
 mod log;
+mod looks;
 mod quota;
 mod retention;
 mod sessions;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 pub use self::{
-    deliveries::*, executions::*, followers::*, inputs::*, list::*, log::*, quota::*, retention::*,
+    deliveries::*, executions::*, followers::*, inputs::*, list::*, log::*, looks::*, quota::*, retention::*,
     sessions::*,
 };
 use crate::{
@@ -109,6 +110,7 @@ macro_rules! store_suite {
             who_is_counted_apart_shares_nothing
             a_clock_that_goes_back_keeps_nobody_waiting
             open_executions_are_counted
+            concurrent_looks_get_their_own
         }
     };
 }
