@@ -55,11 +55,12 @@ pub(crate) fn outcome(
 
 fn termination(step: &Step, report: &Report, has_compiler: bool, counted: bool) -> Result<Termination> {
     let limits = &step.limits;
-    // Of the resource limit: exact where a cgroup counts as well, else by the kernel's ticks, early at times.
+    // Of the resource limit: exact where a cgroup counts as well, else by the kernel's ticks. Where others run between these, a program
+    // may be charged for a good part more than it's told of afterwards.
     let used_up = if counted {
         Duration::from_nanos(report.cpu_ns) >= limits.cpu_time
     } else {
-        Duration::from_nanos(report.cpu_ns).saturating_mul(5) >= limits.cpu_time.saturating_mul(4)
+        Duration::from_nanos(report.cpu_ns).saturating_mul(2) >= limits.cpu_time
     };
     // What the kernel counted only matters to a program that didn't get by with it.
     let verdict = |ended: Termination| {
