@@ -184,10 +184,11 @@ impl Shift {
                     }
                     match self.write(&mut execution, change, &[], self.worker.clock.now()).await {
                         Ok(seq) if execution.state == State::Running => return Ok((execution, spec, seq)),
-                        // What a lost worker left is in order: look what there is to do now.
-                        Ok(_) if is_unsure => continue,
+                        // What a lost worker left, or this one's doubt, is in order: look what there is to do now.
                         Ok(_) => {
-                            metrics::lost();
+                            if !is_unsure {
+                                metrics::lost();
+                            }
                             continue;
                         }
                         Err(error) => {
